@@ -1,0 +1,1 @@
+"""Speed, measured as a ratio to mem0 itself in the same run on the same machine."""

@@ -1,0 +1,112 @@
+"""``make demo``: a tour of the plugin in the terminal, with the real process, a real database and timings.
+
+Starts an embedded PostgreSQL (data in ``playground/.data``, kept for the next run), a model endpoint (an offline
+stand-in, unless ``OPENAI_API_KEY`` is set) and ``python -m main``, and speaks to it as Dify's daemon does. However it
+ends (done, failed, Ctrl-C, SIGTERM), nothing it started keeps running; failing it says why in a sentence and exits
+with 1.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import os
+import signal
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Final
+
+import psycopg
+from rich.console import Console
+
+from playground.credentials import Endpoint, credential_set, pgvector_block
+from playground.dify_host import PluginProcess
+from playground.endpoint import EndpointError, real_endpoint
+from playground.invocation import PluginDied
+from playground.postgres import PostgresError, PostgresServer
+from playground.stand_in_model import ABOUT, StandInModel
+from playground.terminal import Terminal
+from playground.tour import Tour, TourFailed
+
+_ROOT: Final = Path(__file__).resolve().parent.parent
+_DATA: Final = _ROOT / "playground" / ".data"
+_RECORDED_WIDTH: Final = 108
+_INTERRUPTED: Final = 130  # what shells say after Ctrl-C
+# What a process behind a company's proxy needs to reach a real endpoint; the stand-in must be reached without it.
+_NETWORK: Final = ("HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "no_proxy", "SSL_CERT_FILE")
+
+
+def main() -> int:
+    """Run the tour; the exit status."""
+    options = _options()
+    console = Console(record=options.record is not None, width=_RECORDED_WIDTH if options.record else None)
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.default_int_handler)
+    try:
+        _tour(Terminal(console), options.data)
+    except KeyboardInterrupt:
+        console.print("\nInterrupted; everything that was started has been stopped.")
+        return _INTERRUPTED
+    except (TourFailed, PostgresError, PluginDied, EndpointError, TimeoutError, OSError, psycopg.Error) as error:
+        console.print("\n[bold red]The demo failed.[/]", end=" ")
+        console.print(str(error) or type(error).__name__, markup=False, highlight=False)
+        return 1
+    if options.record is not None:
+        console.save_svg(str(options.record), title="make demo")
+    return 0
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m playground.demo", description="A tour of the plugin.")
+    parser.add_argument("--record", type=Path, metavar="FILE.svg", help="also save what is shown as a picture")
+    parser.add_argument("--data", type=Path, default=_DATA, metavar="FOLDER", help="where memories are kept")
+    return parser.parse_args()
+
+
+def _tour(terminal: Terminal, data: Path) -> None:
+    terminal.title("Mem0 for Dify", "the plugin as Dify runs it: a child process, spoken to over stdio")
+    with _everything(terminal, data) as (plugin, credentials):
+        Tour(plugin, credentials, terminal).run()
+    terminal.closing("Run it again: these memories will still be there. Nothing is left running.")
+
+
+@contextlib.contextmanager
+def _everything(terminal: Terminal, data: Path) -> Iterator[tuple[PluginProcess, dict[str, Any]]]:
+    """Start all parts, one line each; stop them in reverse order, which a second Ctrl-C does not cut short."""
+    with contextlib.ExitStack() as stack:
+        try:
+            yield _start(stack, terminal, data)
+        finally:
+            for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+                signal.signal(number, signal.SIG_IGN)
+
+
+def _start(stack: contextlib.ExitStack, terminal: Terminal, data: Path) -> tuple[PluginProcess, dict[str, Any]]:
+    endpoint = real_endpoint(os.environ)
+    proxies: dict[str, str] = {}
+    if endpoint is None:
+        model = stack.enter_context(StandInModel())
+        endpoint, database_name = Endpoint(model.base_url), "stand_in"
+        terminal.note(f"Models: {ABOUT} Set OPENAI_API_KEY for a real one.")
+    else:
+        database_name = f"{endpoint.embedding_model}_{endpoint.dimensions}"
+        proxies = {name: os.environ[name] for name in _NETWORK if name in os.environ}
+        terminal.note(f"Models: {endpoint.model} and {endpoint.embedding_model} at {endpoint.base_url}")
+    started = time.perf_counter()
+    server = stack.enter_context(PostgresServer(data / "postgres"))
+    database = server.create_database(database_name)
+    terminal.started("PostgreSQL with pgvector", f"data in {_shown(data)}", time.perf_counter() - started)
+    plugin = stack.enter_context(PluginProcess({**proxies, "MEM0_DIFY_STATE_DIR": str(data / "state")}, _ROOT))
+    size = f"first line after start, {plugin.rss_bytes() / 1e6:.0f} MB"
+    terminal.started("python -m main", size, plugin.first_line_s or 0.0)
+    return plugin, credential_set(endpoint, pgvector_block(database, endpoint.dimensions))
+
+
+def _shown(path: Path) -> str:
+    return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

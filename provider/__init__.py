@@ -1,0 +1,1 @@
+"""The provider: the credentials form, and checking what was pasted into it."""

@@ -1,0 +1,141 @@
+"""All eight tools through the plugin process over stdio, as Dify calls them, in both modes, on two stores."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+
+import pytest
+
+from tests.plugin import Plugin
+
+
+@pytest.fixture(params=["pgvector", "qdrant"])
+def plugin(request: pytest.FixtureRequest) -> Plugin:
+    """A plugin in asynchronous mode on PostgreSQL with pgvector, or on embedded Qdrant with SQLite state."""
+    process = request.getfixturevalue("plugin_process")
+    return Plugin(process(), request.getfixturevalue(f"{request.param}_credentials"))
+
+
+def test_credentials_are_validated(plugin: Plugin) -> None:
+    assert plugin.process.validate(plugin.credentials).error is None
+
+
+def test_a_day_with_the_tools_in_asynchronous_mode(plugin: Plugin) -> None:
+    plugin.accept("alice", "I live in Oslo. I like green tea.", assistant="Noted!", metadata='{"topic": "life"}')
+    plugin.accept("bob", "I like black coffee.")
+    plugin.drain("alice", "bob")
+
+    found = plugin.call("search_memory", user_id="alice", query="Which tea do I like?", top_k=1)
+    [best] = found.results
+    assert best["memory"] == "I like green tea" and best["user_id"] == "alice"
+    assert 0 <= best["score"] <= 1 and best["vector_distance"] == pytest.approx(1 - best["score"])
+    assert best["metadata"] == {"topic": "life"}
+    assert datetime.fromisoformat(best["timestamp"]).tzinfo == UTC
+    assert (found.envelope["pending_writes"], found.envelope["failed_writes"]) == (0, 0)
+
+    nothing = plugin.call("search_memory", user_id="alice", query="tea", filters=json.dumps({"topic": "work"}))
+    assert nothing.status == "SUCCESS" and nothing.results == []
+
+    update = plugin.call(
+        "update_memory", memory_id=best["id"], text="I like white tea now", metadata='{"mood": "good"}'
+    )
+    assert update.status == "SUCCESS" and "accepted" in update.results["message"]
+    plugin.drain("alice")
+    changed = plugin.call("get_memory", memory_id=best["id"], user_id="alice").results
+    assert changed["memory"] == "I like white tea now"
+    assert changed["metadata"] == {"topic": "life", "mood": "good"}
+
+    history = plugin.call("get_memory_history", memory_id=best["id"]).results
+    assert [(entry["event"], entry["old_memory"], entry["new_memory"]) for entry in history] == [
+        ("ADD", None, "I like green tea"),
+        ("UPDATE", "I like green tea", "I like white tea now"),
+    ]
+
+    assert plugin.call("delete_memory", memory_id=best["id"], user_id="alice").status == "SUCCESS"
+    plugin.drain("alice")
+    assert plugin.call("get_memory", memory_id=best["id"]).status == "NOT_FOUND"
+    history = plugin.call("get_memory_history", memory_id=best["id"]).results
+    assert [entry["is_deleted"] for entry in history] == [False, False, True]
+
+    assert plugin.call("delete_all_memories", user_id="alice").status == "SUCCESS"
+    plugin.drain("alice")
+    assert plugin.texts("alice") == []
+    assert plugin.texts("bob") == ["I like black coffee"]
+
+
+def test_synchronous_mode_answers_what_was_done(plugin: Plugin) -> None:
+    plugin = plugin.with_credentials(async_mode=False)
+    [added] = plugin.call("add_memory", user_id="alice", user="I live in Oslo.").results
+    assert added["event"] == "ADD" and added["memory"] == "I live in Oslo"
+    [changed] = plugin.call("add_memory", user_id="alice", user="I live in Rome.").results
+    assert changed == {"id": added["id"], "memory": "I live in Rome", "event": "UPDATE"}
+    [none] = plugin.call("add_memory", user_id="alice", user="What time is it?").results
+    assert none["event"] == "NONE"
+    assert plugin.call("update_memory", memory_id=added["id"], text="I live in Bergen").status == "SUCCESS"
+    assert plugin.call("get_memory", memory_id=added["id"]).results["memory"] == "I live in Bergen"
+    assert plugin.call("delete_memory", memory_id=added["id"]).status == "SUCCESS"
+    for number in range(3):
+        plugin.call("add_memory", user_id="alice", user=f"note {number}", infer=False)
+    wiped = plugin.call("delete_all_memories", user_id="alice", purge_history=True)
+    assert wiped.results["count"] == 3
+    assert plugin.call("get_memory_history", memory_id=added["id"]).status == "NOT_FOUND"
+
+
+def test_texts_are_stored_as_they_are_without_inference(plugin: Plugin) -> None:
+    plugin = plugin.with_credentials(async_mode=False)
+    answer = plugin.call("add_memory", user_id="alice", user="Is it raining?", assistant="It is.", infer=False)
+    assert [(one["event"], one["memory"]) for one in answer.results] == [("ADD", "Is it raining?"), ("ADD", "It is.")]
+    again = plugin.call("add_memory", user_id="alice", user="Is it raining?", assistant="It is.", infer=False)
+    assert [one["event"] for one in again.results] == ["NONE"]
+
+
+def test_two_blank_texts_are_skipped_and_one_is_enough(plugin: Plugin) -> None:
+    plugin = plugin.with_credentials(async_mode=False)
+    [skipped] = plugin.call("add_memory", user_id="alice", user=" ", assistant="").results
+    assert skipped["event"] == "SKIP"
+    answer = plugin.call("add_memory", user_id="alice", user="", assistant="Your order has left.", infer=False)
+    assert [one["memory"] for one in answer.results] == ["Your order has left."]
+
+
+def test_agents_and_pages(plugin: Plugin) -> None:
+    plugin = plugin.with_credentials(async_mode=False)
+    for number in range(4):
+        plugin.call("add_memory", user_id="alice", user=f"note {number}", agent_id=f"app-{number % 2}", infer=False)
+    page = plugin.call("get_all_memories", user_id="alice", limit=2, offset=1)
+    assert [memory["memory"] for memory in page.results] == ["note 2", "note 1"] and page.envelope["total"] == 4
+    assert {memory["memory"] for memory in plugin.memories("alice", agent_id="app-1")} == {"note 1", "note 3"}
+    assert plugin.call("delete_all_memories", user_id="alice", agent_id="app-1").results["count"] == 2
+    assert set(plugin.texts("alice")) == {"note 0", "note 2"}
+
+
+def test_a_foreign_memory_is_not_found(plugin: Plugin) -> None:
+    plugin = plugin.with_credentials(async_mode=False)
+    [added] = plugin.call("add_memory", user_id="alice", user="I like tea.").results
+    for tool, more in (
+        ("get_memory", {}),
+        ("update_memory", {"text": "x"}),
+        ("delete_memory", {}),
+        ("get_memory_history", {}),
+    ):
+        answer = plugin.call(tool, memory_id=added["id"], user_id="bob", **more)
+        assert answer.status == "NOT_FOUND" and added["id"] in answer.envelope["messages"]
+    victim = plugin.call(
+        "search_memory", user_id="bob", query="tea", filters=json.dumps({"AND": [{"user_id": "alice"}]})
+    )
+    assert victim.results == []
+    assert plugin.texts("alice") == ["I like tea"]
+
+
+def test_messages_come_in_the_language_of_the_credentials(plugin: Plugin) -> None:
+    plugin = plugin.with_credentials(language="zh_Hans")
+    assert "user_id" in plugin.call("search_memory", query="tea").text
+    assert plugin.call("search_memory", query="tea", user_id="alice").text.isascii() is False
+
+
+def test_nothing_but_the_protocol_is_on_stdout(plugin: Plugin) -> None:
+    plugin.accept("alice", "My password is hunter2.")
+    plugin.drain("alice")
+    assert list(plugin.process.stray_lines) == []
+    assert not any("hunter2" in line.message for line in plugin.process.logs)
+    assert not any("hunter2" in line for line in plugin.process.stderr_lines)

@@ -1,0 +1,125 @@
+"""The real parts every suite may use: PostgreSQL, the plugin as a process, and the stand-in for the model endpoint.
+
+``tests/README.md`` says what each fixture gives.
+"""
+
+from __future__ import annotations
+
+import shutil
+import signal
+import tempfile
+import uuid
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from playground.credentials import Endpoint, credential_set, pgvector_block, qdrant_block
+from playground.dify_host import PluginProcess
+from playground.postgres import Database, PostgresServer
+from playground.stand_in_model import StandInModel
+
+PROJECT_ROOT = Path(__file__).resolve().parent.parent
+
+
+def pytest_configure() -> None:
+    """SIGTERM ends a run as Ctrl-C does: with its fixtures torn down, so that no server stays behind."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[PostgresServer]:
+    """One embedded PostgreSQL for the whole run. A test that stops it starts it again, or uses ``own_postgres``."""
+    yield from _server()
+
+
+@pytest.fixture
+def own_postgres() -> Iterator[PostgresServer]:
+    """A server of the test's own, to be stopped and started at will."""
+    yield from _server()
+
+
+def _server() -> Iterator[PostgresServer]:
+    # Not tmp_path: pytest closes that folder to others, and as root the server runs as somebody else.
+    folder = Path(tempfile.mkdtemp(prefix="postgres-"))
+    try:
+        with PostgresServer(folder, durable=False) as server:
+            yield server
+    finally:
+        shutil.rmtree(folder)
+
+
+@pytest.fixture
+def database(postgres_server: PostgresServer) -> Iterator[Database]:
+    """A fresh database for one test."""
+    yield from _database(postgres_server)
+
+
+@pytest.fixture(scope="module")
+def module_database(postgres_server: PostgresServer) -> Iterator[Database]:
+    """A fresh database for the tests of one module."""
+    yield from _database(postgres_server)
+
+
+def _database(server: PostgresServer) -> Iterator[Database]:
+    name = f"test_{uuid.uuid4().hex[:12]}"
+    yield server.create_database(name)
+    server.drop_database(name)
+
+
+@pytest.fixture(scope="session")
+def _stand_in_model() -> Iterator[StandInModel]:
+    with StandInModel() as model:
+        yield model
+
+
+@pytest.fixture
+def stand_in_model(_stand_in_model: StandInModel) -> StandInModel:
+    """The model endpoint, in this process, with its knobs and counters reset for each test."""
+    _stand_in_model.control.reset()
+    return _stand_in_model
+
+
+@pytest.fixture
+def endpoint(stand_in_model: StandInModel) -> Endpoint:
+    """The stand-in as ``playground.credentials`` wants it."""
+    return Endpoint(stand_in_model.base_url)
+
+
+@pytest.fixture
+def pgvector_credentials(endpoint: Endpoint, database: Database) -> dict[str, Any]:
+    """A credential set on the test's own database, in async mode; change it with ``{**pgvector_credentials, ...}``."""
+    return credential_set(endpoint, pgvector_block(database))
+
+
+@pytest.fixture
+def qdrant_credentials(endpoint: Endpoint, tmp_path: Path) -> dict[str, Any]:
+    """A credential set on an embedded Qdrant of the test's own; the state is then SQLite, in the state folder."""
+    return credential_set(endpoint, qdrant_block(tmp_path / "qdrant"))
+
+
+@pytest.fixture
+def state_folder(tmp_path: Path) -> Path:
+    """Where the test's plugin processes keep SQLite state; the same for all of them."""
+    return tmp_path / "state"
+
+
+@pytest.fixture
+def plugin_process(tmp_path: Path, state_folder: Path) -> Iterator[Callable[..., PluginProcess]]:
+    """Starts plugin processes: ``plugin_process()``, or with ``env``; whatever still runs is killed at the end.
+
+    The process has a home of its own, so that nothing is read from or left in the developer's.
+    """
+    started: list[PluginProcess] = []
+    home = tmp_path / "home"
+    home.mkdir()
+
+    def start(env: dict[str, str] | None = None) -> PluginProcess:
+        surroundings = {"HOME": str(home), "MEM0_DIFY_STATE_DIR": str(state_folder), **(env or {})}
+        started.append(PluginProcess(surroundings, PROJECT_ROOT))
+        return started[-1].start()
+
+    yield start
+    for process in started:
+        process.kill()

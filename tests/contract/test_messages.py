@@ -1,0 +1,138 @@
+"""The catalogues of ``i18n/`` fit each other and the code: same keys and placeholders, nothing missing or left over."""
+
+from __future__ import annotations
+
+import ast
+import re
+import string
+from collections import Counter
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+import yaml
+
+from utils import messages
+
+ROOT: Final = Path(__file__).resolve().parents[2]
+OTHERS: Final = [language for language in messages.LANGUAGES if language != messages.DEFAULT_LANGUAGE]
+ENGLISH: Final = messages.catalogue(messages.DEFAULT_LANGUAGE)
+
+
+def _sources() -> list[Path]:
+    """The plugin's own Python files."""
+    folders = ("utils", "tools", "provider")
+    return [*ROOT.glob("*.py"), *(path for folder in folders for path in sorted((ROOT / folder).rglob("*.py")))]
+
+
+@cache
+def _trees() -> dict[str, ast.Module]:
+    """The syntax trees of those files, by path."""
+    return {path.relative_to(ROOT).as_posix(): ast.parse(path.read_text(encoding="utf-8")) for path in _sources()}
+
+
+KEY: Final = re.compile(r"[a-z]+(_[a-z0-9]+)+")
+
+
+def _placeholders(sentence: str) -> set[str]:
+    return {name for _, name, _, _ in string.Formatter().parse(sentence) if name is not None}
+
+
+def _error_classes() -> set[str]:
+    """Names of the classes that carry a sentence: ``PluginError`` and whatever derives from it, wherever it stands."""
+    bases = {
+        node.name: {base.id if isinstance(base, ast.Name) else getattr(base, "attr", "") for base in node.bases}
+        for tree in _trees().values()
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ClassDef)
+    }
+    known = {"PluginError"}
+    while found := {name for name, parents in bases.items() if parents & known} - known:
+        known |= found
+    return known
+
+
+def _uses() -> Iterator[tuple[str, str, set[str | None]]]:
+    """Every place that names a sentence by a literal: where, which key, and the parameters it gives.
+
+    Sentences are named by errors, by ``messages.render`` and by the helpers that stand for them: ``Where.error``, which
+    adds the parameter ``where``, and ``warn`` of the settings.
+    """
+    carriers = _error_classes() | {"render", "error", "warn"}
+    for path, tree in _trees().items():
+        for node in ast.walk(tree):
+            if not isinstance(node, ast.Call) or not node.args or not isinstance(node.args[0], ast.Constant):
+                continue
+            name = node.func.id if isinstance(node.func, ast.Name) else getattr(node.func, "attr", "")
+            key = node.args[0].value
+            if name in carriers and isinstance(key, str) and KEY.fullmatch(key):  # `_log.error("…")` has blanks
+                given = {keyword.arg for keyword in node.keywords} | ({"where"} if name == "error" else set())
+                yield f"{path}:{node.lineno}", key, given
+
+
+def test_catalogues_hold_no_key_twice() -> None:
+    for language in messages.LANGUAGES:
+        document = yaml.compose((ROOT / "i18n" / f"{language}.yaml").read_text(encoding="utf-8"))
+        assert isinstance(document, yaml.MappingNode)
+        counts = Counter(key.value for key, _ in document.value)
+        assert [key for key, count in counts.items() if count > 1] == [], language
+
+
+@pytest.mark.parametrize("language", OTHERS)
+def test_catalogue_has_the_english_keys(language: str) -> None:
+    assert set(messages.catalogue(language)) == set(ENGLISH)
+
+
+@pytest.mark.parametrize("language", OTHERS)
+def test_catalogue_has_the_english_placeholders(language: str) -> None:
+    for key, sentence in messages.catalogue(language).items():
+        assert _placeholders(sentence) == _placeholders(ENGLISH[key]), key
+
+
+@pytest.mark.parametrize("language", OTHERS)
+def test_every_sentence_is_translated(language: str) -> None:
+    same = [key for key, sentence in messages.catalogue(language).items() if sentence == ENGLISH[key]]
+    assert same == []
+
+
+@pytest.mark.parametrize("language", messages.LANGUAGES)
+def test_every_sentence_can_be_rendered(language: str) -> None:
+    for key, sentence in messages.catalogue(language).items():
+        filling: dict[str, Any] = {name: f"<{name}>" for name in _placeholders(sentence)}
+        shown = messages.render(key, language, **filling)
+        assert shown.strip(), key
+        assert all(value in shown for value in filling.values()), key
+
+
+def test_every_sentence_the_code_names_exists() -> None:
+    missing = [f"{place}: {key}" for place, key, _ in _uses() if key not in ENGLISH]
+    assert missing == []
+
+
+def test_every_result_the_code_names_has_a_sentence() -> None:
+    assert {literal for literal in _literals() if re.fullmatch(r"result_\w+", literal)} - set(ENGLISH) == set()
+
+
+def test_every_sentence_gets_what_its_placeholders_need() -> None:
+    starved = []
+    for place, key, given in _uses():
+        lacking = _placeholders(ENGLISH.get(key, "")) - given
+        if lacking and None not in given:  # `**params` may hold anything
+            starved.append(f"{place}: {key} lacks {sorted(lacking)}")
+    assert starved == []
+
+
+def test_every_sentence_is_used() -> None:
+    assert sorted(set(ENGLISH) - _literals()) == []
+
+
+def _literals() -> set[str]:
+    """Every text that stands in the code."""
+    nodes = (node for tree in _trees().values() for node in ast.walk(tree))
+    return {node.value for node in nodes if isinstance(node, ast.Constant) and isinstance(node.value, str)}
+
+
+def test_an_unknown_language_is_answered_in_english() -> None:
+    assert messages.render("result_get", "xx_XX") == ENGLISH["result_get"]

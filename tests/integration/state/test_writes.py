@@ -1,0 +1,246 @@
+"""The queue of accepted writes: order, leases, fencing, retries, parking, purging."""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+
+from utils.config.state_location import PostgresLocation, SqliteLocation
+from utils.errors import LeaseLost
+from utils.state import history, tables, writes
+from utils.state.engine import StateStore
+
+SCOPE, MINE, OTHERS = "store-1", "fingerprint-1", "fingerprint-2"
+
+
+def new_write(
+    user_id: str, *, scope: str = SCOPE, fingerprint: str = MINE, process: str = "process-1"
+) -> writes.NewWrite:
+    return writes.NewWrite(str(uuid.uuid4()), scope, user_id, "add", {"user": "I like tea"}, fingerprint, process)
+
+
+async def accept(state: StateStore, write: writes.NewWrite, most_pending: int = 1000) -> bool:
+    return await state.write(lambda conn: writes.accept(conn, write, most_pending))
+
+
+async def claim(
+    state: StateStore, owner: str = "worker-1", most: int = 10, fingerprint: str = MINE, lease_s: float = 60.0
+) -> list[writes.Claim]:
+    return await state.write(
+        lambda conn: writes.claim(conn, scope=SCOPE, fingerprint=fingerprint, owner=owner, most=most, lease_s=lease_s)
+    )
+
+
+async def head(state: StateStore, held: writes.Claim) -> writes.Write | None:
+    return await state.read(lambda conn: writes.head(conn, held))
+
+
+async def do(state: StateStore, function: Any, *args: Any, **kwargs: Any) -> Any:
+    return await state.write(lambda conn: function(conn, *args, **kwargs))
+
+
+async def test_a_users_writes_come_out_in_the_order_they_were_accepted(state: StateStore) -> None:
+    accepted = [new_write("alice") for _ in range(5)]
+    for write in accepted:
+        assert await accept(state, write)
+    [held] = await claim(state)
+    done = []
+    while (write := await head(state, held)) is not None:
+        await do(state, writes.finish, held, write.id, {})
+        done.append(write.id)
+    assert done == [write.id for write in accepted]
+
+
+async def test_two_workers_never_hold_the_same_user(state: StateStore) -> None:
+    for number in range(12):
+        await accept(state, new_write(f"user-{number % 6}"))
+    claims = await asyncio.gather(*(claim(state, owner=f"worker-{number}", most=3) for number in range(4)))
+    users = [held.user_id for claimed in claims for held in claimed]
+    assert sorted(users) == [f"user-{number}" for number in range(6)]
+
+
+async def test_a_write_accepted_while_its_queue_is_held_is_not_lost(state: StateStore) -> None:
+    await accept(state, new_write("alice"))
+    [held] = await claim(state)
+    first = await head(state, held)
+    assert first is not None
+    await do(state, writes.finish, held, first.id, {})
+    late = new_write("alice")
+    await accept(state, late)
+    await do(state, writes.release, held)
+    [held] = await claim(state)
+    found = await head(state, held)
+    assert found is not None and found.id == late.id
+
+
+async def test_a_released_empty_queue_is_not_due(state: StateStore) -> None:
+    await accept(state, new_write("alice"))
+    [held] = await claim(state)
+    write = await head(state, held)
+    assert write is not None
+    await do(state, writes.finish, held, write.id, {})
+    await do(state, writes.release, held)
+    assert await claim(state) == []
+
+
+async def test_an_ended_lease_is_taken_over_and_the_old_holder_can_commit_nothing(state: StateStore) -> None:
+    await accept(state, new_write("alice"))
+    [stale] = await claim(state, owner="dead", lease_s=0.0)
+    [fresh] = await claim(state, owner="alive")
+    write = await head(state, fresh)
+    assert write is not None and fresh.token == stale.token + 1
+    for refused in (
+        (writes.record_plan, stale, write.id, {"changes": []}),
+        (writes.finish, stale, write.id, {}),
+        (writes.release, stale),
+    ):
+        with pytest.raises(LeaseLost):
+            await do(state, *refused)
+    with pytest.raises(LeaseLost):
+        await do(state, writes.fail, stale, write.id, code="x", reason="y", parked=False)
+    with pytest.raises(LeaseLost):
+        await do(state, writes.postpone, stale, write.id, delay_s=1.0, code="x", reason="y")
+    assert await do(state, writes.renew, [stale, fresh], 60.0) == [stale]
+
+
+async def test_a_postponed_write_holds_its_user_back_and_no_other(state: StateStore) -> None:
+    await accept(state, new_write("alice"))
+    await accept(state, new_write("alice"))
+    await accept(state, new_write("bob"))
+    alice = next(held for held in await claim(state) if held.user_id == "alice")
+    first = await head(state, alice)
+    assert first is not None
+    await do(state, writes.postpone, alice, first.id, delay_s=3600.0, code="service_unavailable", reason="down")
+    again = await head(state, alice)
+    assert again is not None and again.id == first.id and again.attempts == 1 and again.wait_s > 3000
+    await do(state, writes.release, alice)
+    assert await claim(state, owner="worker-2") == []  # bob's queue is still held by worker-1
+
+
+async def test_a_done_write_keeps_its_result_and_loses_its_text(state: StateStore) -> None:
+    write = new_write("alice")
+    await accept(state, write)
+    [held] = await claim(state)
+    await do(state, writes.record_plan, held, write.id, {"changes": ["secret"]})
+    await do(state, writes.finish, held, write.id, {"count": 1})
+    row = await state.read(lambda conn: conn.execute(sa.select(tables.writes)).one())
+    assert (row.payload, row.plan, row.result, row.status) == (None, None, {"count": 1}, writes.DONE)
+
+
+async def test_the_guard_refuses_past_the_limit_and_counts_only_this_process(state: StateStore) -> None:
+    answers = [await accept(state, new_write("alice"), most_pending=3) for _ in range(5)]
+    assert answers == [True, True, True, False, False]
+    assert await accept(state, new_write("bob", process="process-2"), most_pending=3)
+    assert await state.read(lambda conn: writes.counts(conn, SCOPE)) == (4, 0)
+
+
+async def test_queues_of_other_credentials_are_left_to_them_until_they_are_orphaned(
+    state: StateStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await accept(state, new_write("alice", fingerprint=OTHERS))
+    assert await claim(state, fingerprint=MINE) == []
+    monkeypatch.setattr(writes, "ORPHANED_AFTER_S", 0.0)
+    [held] = await claim(state, fingerprint=MINE)
+    assert held.user_id == "alice"
+
+
+async def test_failed_writes_are_counted_parked_and_taken_up_again_by_other_credentials_only(state: StateStore) -> None:
+    write = new_write("alice")
+    await accept(state, write)
+    [held] = await claim(state)
+    await do(state, writes.fail, held, write.id, code="service_refused", reason="401", parked=True)
+    await do(state, writes.release, held)
+    assert await state.read(lambda conn: writes.counts(conn, SCOPE, "alice")) == (0, 1)
+    assert await do(state, writes.unpark, SCOPE, MINE) == 0
+    assert await do(state, writes.unpark, SCOPE, OTHERS) == 1
+    assert await state.read(lambda conn: writes.counts(conn, SCOPE, "alice")) == (1, 0)
+    [held] = await claim(state, fingerprint=OTHERS)
+    revived = await head(state, held)
+    assert revived is not None and revived.id == write.id and revived.payload == {"user": "I like tea"}
+
+
+async def test_validated_credentials_take_up_their_own_failures_too(state: StateStore) -> None:
+    write = new_write("alice")
+    await accept(state, write)
+    [held] = await claim(state)
+    await do(state, writes.fail, held, write.id, code="service_refused", reason="429", parked=True)
+    await do(state, writes.release, held)
+    assert await do(state, writes.unpark, SCOPE, MINE, tried_too=True) == 1
+
+
+async def test_a_delete_all_drops_the_failures_it_supersedes(state: StateStore) -> None:
+    failed, wipe, later = new_write("alice"), new_write("alice"), new_write("alice")
+    for write in (failed, wipe, later):
+        await accept(state, write)
+    [held] = await claim(state)
+    for write in (failed, later):
+        await do(state, writes.fail, held, write.id, code="service_refused", reason="401", parked=True)
+    await do(state, writes.drop_failed_before, held, wipe.id, None)
+    assert await state.read(lambda conn: writes.state_of(conn, SCOPE, failed.id)) is None
+    assert await state.read(lambda conn: writes.state_of(conn, SCOPE, later.id)) is not None
+
+
+async def test_purging_takes_old_ended_writes_in_batches(state: StateStore) -> None:
+    for _ in range(5):
+        write = new_write("alice")
+        await accept(state, write)
+        [held] = await claim(state)
+        await do(state, writes.finish, held, write.id, {})
+        await do(state, writes.release, held)
+    await accept(state, new_write("alice"))
+    assert await do(state, writes.purge, status=writes.DONE, older_than_s=3600.0, most=10) == 0
+    assert await do(state, writes.purge, status=writes.DONE, older_than_s=-1.0, most=3) == 3
+    assert await do(state, writes.purge, status=writes.DONE, older_than_s=-1.0, most=3) == 2
+    assert await state.read(lambda conn: writes.counts(conn, SCOPE)) == (1, 0)
+
+
+async def test_concurrent_accepts_for_one_user_are_all_there_in_commit_order(state: StateStore) -> None:
+    accepted = [new_write("alice") for _ in range(40)]
+    order: list[str] = []
+
+    async def one(write: writes.NewWrite) -> None:
+        await accept(state, write)
+        order.append(write.id)
+
+    await asyncio.gather(*(one(write) for write in accepted))
+    rows = await state.read(
+        lambda conn: conn.execute(sa.select(tables.writes.c.id).order_by(tables.writes.c.seq)).scalars().all()
+    )
+    assert set(rows) == set(order) and len(rows) == 40
+
+
+async def test_history_is_recorded_once_per_write_and_purged_per_owner(state: StateStore) -> None:
+    now = "2026-01-01T00:00:00+00:00"
+    entry = history.Entry("m-1", "ADD", None, "likes tea", now, now, False, agent_id="app")
+    for _ in range(2):
+        await do(state, history.record, SCOPE, "alice", "write-1", [entry])
+    deleted = history.Entry("m-1", "DELETE", "likes tea", None, now, now, True)
+    await do(state, history.record, SCOPE, "alice", "write-2", [deleted])
+    told = await state.read(lambda conn: history.of_memory(conn, SCOPE, "m-1", "alice"))
+    assert [one.event for one in told] == ["ADD", "DELETE"]
+    assert await state.read(lambda conn: history.of_memory(conn, SCOPE, "m-1", "bob")) == []
+    assert await do(state, history.purge, SCOPE, "alice", "app") == 1
+    assert await do(state, history.purge, SCOPE, "alice", None) == 1
+
+
+async def test_processes_that_start_together_migrate_once(location: PostgresLocation | SqliteLocation) -> None:
+    stores = [StateStore(location) for _ in range(6)]
+    await asyncio.gather(*(store.open() for store in stores))
+    versions = await stores[0].read(lambda conn: conn.execute(sa.select(tables.schema_version)).scalars().all())
+    assert len(versions) == 1
+    for store in stores:
+        await store.close()
+
+
+async def test_a_store_of_a_newer_plugin_is_refused(location: PostgresLocation | SqliteLocation) -> None:
+    first = StateStore(location)
+    await first.write(lambda conn: conn.execute(sa.update(tables.schema_version).values(version=999)))
+    await first.close()
+    second = StateStore(location)
+    with pytest.raises(Exception, match="newer version"):
+        await second.open()
+    await second.close()

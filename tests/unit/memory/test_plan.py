@@ -1,0 +1,95 @@
+"""Plans: to JSON and back, and what a model's answer becomes."""
+
+from __future__ import annotations
+
+import json
+import uuid
+from typing import Any, Literal
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from utils.memory import answer, remember
+from utils.memory.plan import Change, Plan
+from utils.memory.request import Add, Delete, DeleteAll, Update, WriteRequest, read
+from utils.memory.store import Row
+
+AT = "2026-01-02T03:04:05+00:00"
+TEXTS = st.text(st.characters(codec="utf-8"), min_size=1)
+FLOAT32 = st.floats(width=32, allow_nan=False, allow_infinity=False)
+CHANGES = st.builds(
+    Change,
+    event=st.sampled_from(["ADD", "UPDATE", "DELETE"]),
+    memory_id=st.uuids().map(str),
+    text=st.none() | TEXTS,
+    old_text=st.none() | TEXTS,
+    metadata=st.dictionaries(st.text(st.characters(codec="utf-8")), st.integers() | st.booleans()),
+    created_at=st.just(AT),
+    changed_at=st.just(AT),
+    agent_id=st.none() | TEXTS,
+    vector=st.none() | st.lists(FLOAT32, min_size=1, max_size=8).map(tuple),
+)
+
+
+@given(st.lists(CHANGES, max_size=4).map(tuple))
+def test_a_plan_survives_the_state_store(changes: tuple[Change, ...]) -> None:
+    plan = Plan(changes)
+    assert Plan.from_json(json.loads(json.dumps(plan.to_json()))) == plan
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [
+        Add(at=AT, trace="t", user="hi", metadata={"k": [1]}, infer=False, agent_id="app", instructions="only food"),
+        Update(at=AT, memory_id="m", text="x", metadata={"k": 1}),
+        Delete(at=AT, memory_id="m"),
+        DeleteAll(at=AT, agent_id="app", purge_history=True),
+    ],
+)
+def test_a_request_survives_the_state_store(request_: WriteRequest) -> None:
+    assert read(request_.kind, json.loads(json.dumps(request_.to_json()))) == request_
+
+
+def stored(text: str, **payload: Any) -> Row:
+    return Row(
+        str(uuid.uuid4()), {"data": text, "user_id": "alice", "created_at": "2025-01-01T00:00:00+00:00", **payload}
+    )
+
+
+def answered(event: Literal["ADD", "UPDATE", "DELETE"], text: str = "", memory: str | None = None) -> answer.Change:
+    return answer.Change(event=event, text=text, memory=memory, type=None, date=None, steps=())
+
+
+def reconciled(*answers: answer.Change, offered: dict[str, Row] | None = None) -> list[Change]:
+    ids = iter(f"new-{number}" for number in range(9))
+    return remember.reconcile(answers, offered or {}, Add(at=AT, metadata={"k": 1}), lambda: next(ids))
+
+
+def test_an_update_replaces_the_offered_memory_and_keeps_its_birthday() -> None:
+    row = stored("lives in Oslo", agent_id="app")
+    [change] = reconciled(answered("UPDATE", "lives in Rome", "0"), offered={"0": row})
+    assert (change.event, change.memory_id, change.old_text, change.text) == (
+        "UPDATE",
+        row.id,
+        "lives in Oslo",
+        "lives in Rome",
+    )
+    assert (change.created_at, change.changed_at, change.agent_id) == ("2025-01-01T00:00:00+00:00", AT, "app")
+
+
+def test_a_text_that_is_stored_already_changes_nothing() -> None:
+    offered = {"0": stored("Likes tea."), "1": stored("lives in Oslo")}
+    assert reconciled(answered("ADD", "likes  TEA"), answered("UPDATE", "likes tea", "1"), offered=offered) == []
+
+
+def test_a_deletion_of_an_offered_memory_is_planned_with_its_old_text() -> None:
+    row = stored("likes tea")
+    [change] = reconciled(answered("DELETE", memory="0"), offered={"0": row})
+    assert (change.event, change.memory_id, change.old_text, change.text) == ("DELETE", row.id, "likes tea", None)
+    assert change.entry().is_deleted
+
+
+def test_an_addition_carries_the_callers_metadata_and_time() -> None:
+    [change] = reconciled(answered("ADD", "likes tea"))
+    assert (change.memory_id, change.metadata, change.created_at) == ("new-0", {"k": 1}, AT)

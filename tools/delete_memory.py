@@ -1,0 +1,17 @@
+"""Tool: delete a memory."""
+
+from typing import Any
+
+from utils import params, results, tool_base
+
+
+class DeleteMemory(tool_base.MemoryTool):
+    """``delete_memory``: the memory goes, its history stays."""
+
+    parameters = (params.MEMORY_ID, params.OWNER_CHECK, params.RUN_ID, params.timeout(15))
+    outputs = {"write_id": ""}
+
+    async def run(self, memory: Any, given: dict[str, Any]) -> results.Answer:
+        """Submit the deletion."""
+        outcome = await memory.delete(given["memory_id"], given["user_id"])
+        return results.changed(outcome, given["memory_id"], "result_deleted")

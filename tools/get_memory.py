@@ -1,0 +1,16 @@
+"""Tool: one memory by its id."""
+
+from typing import Any
+
+from utils import params, results, tool_base
+
+
+class GetMemory(tool_base.MemoryTool):
+    """``get_memory``: the memory, or NOT_FOUND; another user's counts as not found when ``user_id`` is given."""
+
+    parameters = (params.MEMORY_ID, params.OWNER_CHECK, params.RUN_ID, params.timeout(5))
+
+    async def run(self, memory: Any, given: dict[str, Any]) -> results.Answer:
+        """Get it."""
+        row = await memory.get(given["memory_id"], given["user_id"])
+        return results.Answer(results.memory(row), "result_get", lines=(row.text,))

@@ -1,0 +1,1 @@
+"""Credentials as people paste them, turned into frozen settings."""

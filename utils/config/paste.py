@@ -1,0 +1,78 @@
+"""A JSON object as people paste it into a one-line box.
+
+Forgiving about the wrapping: surrounding blanks, a byte order mark, a Markdown code fence, JSON that was turned into
+a JSON string once more, an object that is parsed already. Exact about the rest: an error names the line and column of
+the text as pasted.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any, Final
+
+from utils.config.values import Where, found
+
+_BLANKS: Final = " \t\r\n\v\f\u00a0\u200b\u2060\u3000\ufeff"  # what copying from chats, wikis and editors leaves around
+_FENCE: Final = re.compile(r"```[A-Za-z0-9_-]*(?P<body>.*?)```", re.DOTALL)
+_MAX_WRAPPINGS: Final = 3  # a JSON string of JSON; more than one level comes from scripts that quote twice
+_EXAMPLE: Final = '{"provider": "...", "config": {...}}'
+
+
+def read_object(pasted: object, where: Where) -> dict[str, Any]:
+    """The JSON object in ``pasted``, as a fresh structure of plain JSON values.
+
+    Raises:
+        CredentialError: there is nothing, no JSON, or no object.
+    """
+    value = _parse(pasted, where) if isinstance(pasted, str) else _plain(pasted, where)
+    if not isinstance(value, dict):
+        raise where.error("credentials_not_object", example=_EXAMPLE, found=found(value))
+    return value
+
+
+def _parse(pasted: str, where: Where) -> object:
+    value: object = pasted
+    for _ in range(_MAX_WRAPPINGS):
+        if not isinstance(value, str):
+            break
+        value = _parse_once(value, where)
+    return value
+
+
+def _parse_once(pasted: str, where: Where) -> object:
+    start, end = _body(pasted)
+    if start == end:
+        raise where.error("credentials_empty", example=_EXAMPLE)
+    try:
+        # the text before the body becomes blanks, so that positions are those of the pasted text
+        return json.loads(re.sub(r"[^\n]", " ", pasted[:start]) + pasted[start:end], parse_constant=_no_constant)
+    except json.JSONDecodeError as exc:
+        raise where.error("credentials_bad_json", problem=exc.msg, line=exc.lineno, column=exc.colno) from None
+    except (ValueError, RecursionError):  # NaN, an endless integer, a thousand brackets
+        raise where.error("credentials_bad_json", problem="Invalid value", line=1, column=1) from None
+
+
+def _body(pasted: str) -> tuple[int, int]:
+    """Where the JSON starts and ends in the pasted text."""
+    start = len(pasted) - len(pasted.lstrip(_BLANKS))
+    end = len(pasted.rstrip(_BLANKS))
+    if fence := _FENCE.fullmatch(pasted, start, end):
+        start, end = fence.span("body")
+        inner = pasted[start:end]
+        start, end = start + len(inner) - len(inner.lstrip(_BLANKS)), end - len(inner) + len(inner.rstrip(_BLANKS))
+    return min(start, end), end
+
+
+def _no_constant(name: str) -> object:
+    raise ValueError(name)  # NaN and Infinity are no JSON
+
+
+def _plain(value: object, where: Where) -> object:
+    """A copy of an already parsed value that holds nothing but JSON."""
+    if value is None:
+        raise where.error("credentials_empty", example=_EXAMPLE)
+    try:
+        return json.loads(json.dumps(value, allow_nan=False))
+    except (TypeError, ValueError, RecursionError):
+        raise where.error("credentials_not_object", example=_EXAMPLE, found=found(value)) from None

@@ -1,0 +1,142 @@
+"""Every failure the plugin can name, as one tree.
+
+::
+
+    PluginError                 code               envelope status
+    |-- InvalidInput            invalid_input      ERROR      a tool parameter is missing, malformed or out of range
+    |-- CredentialError         bad_credentials    ERROR      a credential block cannot be used as it stands
+    |-- NotFound                not_found          NOT_FOUND  no such memory (or not this user's)
+    |-- Overloaded              overloaded         OVERLOAD   the lane's guard refused the call
+    |-- TimedOut                timed_out          TIMEOUT    the caller's time is up
+    |-- ShuttingDown            shutting_down      ERROR      the process drains and takes nothing new
+    |-- LeaseLost               lease_lost         ERROR      another worker holds the queue by now (internal)
+    `-- ServiceError            service_failed     ERROR      a part behind the plugin failed
+        |-- ServiceUnavailable  service_unavailable           connection, time-out, 429, 5xx: passes, worth a retry
+        |-- ServiceRefused      service_refused               401, 403, quota: lasts until the credentials change
+        |-- ServiceRejected     service_rejected              bad request, wrong dimensions: lasts
+        `-- UnusableAnswer      unusable_answer               the model answered in no usable shape: worth a retry
+
+An error carries the key of a sentence in ``i18n/`` and that sentence's parameters, so that the edge that shows it can
+say it in the user's language; ``str(error)`` is the English one. Parameters never hold secrets or memory text:
+adapters put an exception's class and status there, not its message.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from utils import messages
+
+
+class PluginError(Exception):
+    """Base of the tree: a stable ``code``, the envelope ``status`` it is shown as, and a translatable sentence.
+
+    Args:
+        key: name of a sentence in the catalogues of ``i18n/``.
+        params: what the sentence's placeholders stand for; plain values without secrets.
+    """
+
+    code: ClassVar[str] = "internal"
+    status: ClassVar[str] = "ERROR"
+
+    def __init__(self, key: str, **params: object) -> None:
+        self.key = key
+        self.params = params
+        super().__init__(messages.render(key, "en_US", **params))
+
+    def sentence(self, language: str) -> str:
+        """The error as one sentence in ``language`` (one of ``messages.LANGUAGES``)."""
+        return messages.render(self.key, language, **self.params)
+
+
+class InvalidInput(PluginError):
+    """A tool parameter that cannot be used; the sentence names it."""
+
+    code = "invalid_input"
+
+
+class CredentialError(PluginError):
+    """A credential that cannot be used; the sentence names the credential, the place and what is accepted."""
+
+    code = "bad_credentials"
+
+
+class NotFound(PluginError):
+    """No such memory, or it is another user's, which is the same to the caller."""
+
+    code = "not_found"
+    status = "NOT_FOUND"
+
+
+class Overloaded(PluginError):
+    """The lane already has as many pending operations as its guard allows."""
+
+    code = "overloaded"
+    status = "OVERLOAD"
+
+
+class TimedOut(PluginError):
+    """The operation did not finish within the caller's time."""
+
+    code = "timed_out"
+    status = "TIMEOUT"
+
+
+class ShuttingDown(PluginError):
+    """The process is stopping and accepts no new operation."""
+
+    code = "shutting_down"
+
+
+class LeaseLost(PluginError):
+    """A worker found its fencing token outdated: whatever it was about to commit belongs to another worker now."""
+
+    code = "lease_lost"
+
+
+class ServiceError(PluginError):
+    """A model, store or state store failed. Subclasses say whether trying again can help.
+
+    Args:
+        key: name of a sentence in the catalogues.
+        part: what failed, as the user knows it: ``llm``, ``embedder``, ``vector_store``, ``state_store``, ``reranker``.
+        reason: what is known without secrets: exception class, HTTP status, a database's error class.
+        retry_after_s: seconds the service asked to be left alone, if it said so.
+    """
+
+    code = "service_failed"
+    passing: ClassVar[bool] = False
+
+    def __init__(
+        self, key: str, *, part: str, reason: str, retry_after_s: float | None = None, **params: object
+    ) -> None:
+        super().__init__(key, part=part, reason=reason, **params)
+        self.part = part
+        self.reason = reason
+        self.retry_after_s = retry_after_s
+
+
+class ServiceUnavailable(ServiceError):
+    """Connection refused or reset, time-out, 429, 5xx: trying again later can help."""
+
+    code = "service_unavailable"
+    passing = True
+
+
+class ServiceRefused(ServiceError):
+    """401, 403, exhausted quota: only other credentials (or a paid bill) can help."""
+
+    code = "service_refused"
+
+
+class ServiceRejected(ServiceError):
+    """The request itself is wrong for the service: bad request, wrong dimensions, unknown model."""
+
+    code = "service_rejected"
+
+
+class UnusableAnswer(ServiceError):
+    """The model answered twice and neither answer had the shape asked for; another try may fare better."""
+
+    code = "unusable_answer"
+    passing = True

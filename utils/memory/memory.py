@@ -1,0 +1,254 @@
+"""The memory of one credential set: every operation the tools offer, as coroutines.
+
+Reads run in the read lane and answer within the caller's time. Writes are recorded durably in the state store and
+carried out by the :class:`~utils.memory.worker.Worker`; in asynchronous mode that record is the answer, in
+synchronous mode the caller waits for the outcome of the very same path.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import uuid
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Final
+
+from utils import log
+from utils.config.state_location import state_location
+from utils.errors import NotFound, Overloaded, PluginError, ServiceUnavailable
+from utils.memory import filters, recall
+from utils.memory.client import Client
+from utils.memory.outcomes import Accepted, Backlog, Done, Found, Page
+from utils.memory.request import Add, Delete, DeleteAll, Update, WriteRequest
+from utils.memory.store import Owner, Row
+from utils.memory.worker import Worker
+from utils.runtime.blocking import hop
+from utils.runtime.lanes import Lane
+from utils.state import history, writes
+from utils.state.engine import StateStore
+
+if TYPE_CHECKING:
+    from utils.config.settings import Settings
+    from utils.memory.filters import Condition
+
+_log = logging.getLogger(__name__)
+
+_CHECK_EMBEDDER_S: Final = 6.0  # shares of the 15 s a validation may take (SPEC 2)
+_CHECK_STORE_S: Final = 5.0
+_CHECK_STATE_S: Final = 3.5
+_RECHECK_S: Final = 1.0  # synchronous mode: how often to look whether another process has carried the write out
+
+
+class WriteFailed(PluginError):
+    """A write the caller waited for has failed for good; the reason is in the sentence."""
+
+    code = "write_failed"
+
+
+class Memory:
+    """Operations on the memories of one credential set. Constructing it does no I/O; use it on the loop."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self._scope = settings.store_identity
+        width = settings.max_concurrent_memory_operations
+        self._reads, self._writes = Lane("reads", width), Lane("writes", width)
+        self._state = StateStore(state_location(settings))
+        self.client = Client(settings)
+        self._worker = Worker(self.client, self._state, self._scope, settings.fingerprint, self._writes)
+        self._resumed = asyncio.Lock()
+        self._has_resumed = False
+
+    async def open(self) -> None:
+        """Start the worker and take up what earlier processes left. Cheap when that has been done."""
+        if self._has_resumed:
+            return
+        async with self._resumed:
+            if not self._has_resumed:
+                await self.resume(tried_too=False)
+                self._worker.start()
+                self._has_resumed = True
+
+    async def resume(self, *, tried_too: bool) -> None:
+        """Put parked writes back in line, and say in the log how many wait or have failed.
+
+        Args:
+            tried_too: also those that failed under these very credentials.
+        """
+        fingerprint = self.settings.fingerprint
+        revived = await self._state.write(
+            lambda conn: writes.unpark(conn, self._scope, fingerprint, tried_too=tried_too)
+        )
+        pending, failed = await self._state.read(lambda conn: writes.counts(conn, self._scope))
+        if pending or failed:
+            _log.info("writes pending: %d (taken up again: %d), failed: %d", pending, revived, failed)
+        self._worker.wake()
+
+    async def close(self, drain_s: float) -> None:
+        """Let running writes finish for ``drain_s`` seconds, then close every part. Idempotent."""
+        await self._worker.stop(drain_s)
+        self._reads.close()
+        self._writes.close()
+        await self.client.close()
+        await self._state.close()
+
+    async def check(self) -> None:
+        """One live round trip through embedder, vector store and state store that changes no memory, within 15 s.
+
+        Raises:
+            ServiceError: the first part that failed or did not answer in its share of the time.
+        """
+        async with self._reads.enter():
+            async with _answering("embedder", _CHECK_EMBEDDER_S):
+                vector = await hop(self.client.embedder.embed, "connection check")
+            async with _answering("vector_store", _CHECK_STORE_S):
+                await self.client.open()
+                await self.client.store.check(len(vector))
+            async with _answering("state_store", _CHECK_STATE_S):
+                await self._state.open()
+                await self.resume(tried_too=True)
+
+    # -- reads
+
+    async def search(
+        self, query: str, owner: Owner, *, top_k: int, threshold: float | None, given_filters: Mapping[str, Any] | None
+    ) -> Found:
+        """The owner's memories most similar to ``query`` (see ``recall.search``)."""
+        condition = _compiled(given_filters)
+        async with self._reads.enter():
+            await self.client.open()
+            backlog = asyncio.ensure_future(self._backlog(owner.user_id))
+            try:
+                hits = await recall.search(
+                    self.client, query, owner, top_k=top_k, threshold=threshold, condition=condition
+                )
+                return Found(hits, await backlog)
+            finally:
+                backlog.cancel()
+
+    async def page(self, owner: Owner, *, limit: int, offset: int, given_filters: Mapping[str, Any] | None) -> Page:
+        """One page of the owner's memories, newest first."""
+        condition = _compiled(given_filters)
+        async with self._reads.enter():
+            await self.client.open()
+            rows, total = await self.client.store.page(owner, limit, offset, condition)
+            return Page(rows, total, await self._backlog(owner.user_id))
+
+    async def get(self, memory_id: str, user_id: str | None) -> Row:
+        """One memory by its id.
+
+        Raises:
+            NotFound: there is none, or it is not ``user_id``'s.
+        """
+        async with self._reads.enter():
+            return await self._existing(memory_id, user_id)
+
+    async def history(self, memory_id: str, user_id: str | None) -> list[history.Entry]:
+        """Everything that happened to a memory, oldest first.
+
+        Raises:
+            NotFound: nothing is recorded and there is no such memory (of ``user_id``).
+        """
+        async with self._reads.enter():
+            entries = await self._state.read(lambda conn: history.of_memory(conn, self._scope, memory_id, user_id))
+            if not entries:  # written by mem0 or an earlier plugin: it exists, but nobody recorded how it came to be
+                await self._existing(memory_id, user_id)
+            return entries
+
+    async def _existing(self, memory_id: str, user_id: str | None) -> Row:
+        await self.client.open()
+        row = await self.client.store.get(memory_id)
+        if row is None or not row.user_id or (user_id is not None and row.user_id != user_id):
+            raise NotFound("error_not_found", memory_id=memory_id)
+        return row
+
+    async def _backlog(self, user_id: str) -> Backlog:
+        return Backlog(*await self._state.read(lambda conn: writes.counts(conn, self._scope, user_id)))
+
+    # -- writes
+
+    async def add(self, user_id: str, **asked: Any) -> Accepted | Done:
+        """Remember a message pair (fields of ``request.Add``)."""
+        return await self._submit(user_id, Add(at=_now(), trace=log.trace.get(), **asked))
+
+    async def update(
+        self, memory_id: str, user_id: str | None, text: str, metadata: Mapping[str, Any]
+    ) -> Accepted | Done:
+        """Replace a memory's text.
+
+        Raises:
+            NotFound: there is no such memory (of ``user_id``); checked before the write is accepted.
+        """
+        row = await self.get(memory_id, user_id)
+        request = Update(at=_now(), trace=log.trace.get(), memory_id=row.id, text=text, metadata=metadata)
+        return await self._submit(str(row.user_id), request)
+
+    async def delete(self, memory_id: str, user_id: str | None) -> Accepted | Done:
+        """Delete a memory.
+
+        Raises:
+            NotFound: there is no such memory (of ``user_id``); checked before the write is accepted.
+        """
+        row = await self.get(memory_id, user_id)
+        return await self._submit(str(row.user_id), Delete(at=_now(), trace=log.trace.get(), memory_id=row.id))
+
+    async def delete_all(self, owner: Owner, *, purge_history: bool) -> Accepted | Done:
+        """Delete every memory of the owner."""
+        request = DeleteAll(at=_now(), trace=log.trace.get(), agent_id=owner.agent_id, purge_history=purge_history)
+        return await self._submit(owner.user_id, request)
+
+    async def _submit(self, user_id: str, request: WriteRequest) -> Accepted | Done:
+        """Record the write; in synchronous mode wait for its outcome, too."""
+        write_id = str(uuid.uuid4())
+        write = writes.NewWrite(
+            id=write_id,
+            scope=self._scope,
+            user_id=user_id,
+            kind=request.kind,
+            payload=request.to_json(),
+            fingerprint=self.settings.fingerprint,
+            accepted_by=self._worker.id,
+        )
+        async with self._writes.enter():
+            accepted = await self._state.write(lambda conn: writes.accept(conn, write, self._writes.most_pending))
+        if not accepted:
+            raise Overloaded("error_overload", limit=self._writes.most_pending)
+        self._worker.wake()
+        return Accepted(write_id) if self.settings.async_mode else await self._outcome(write_id)
+
+    async def _outcome(self, write_id: str) -> Done:
+        """Wait until the write has ended, whoever ends it.
+
+        Raises:
+            WriteFailed: it failed for good.
+        """
+        while True:
+            await self._worker.finished(write_id, _RECHECK_S)
+            state = await self._state.read(lambda conn: writes.state_of(conn, self._scope, write_id))
+            if state is None or state.status == writes.PENDING:
+                continue
+            if state.status == writes.FAILED:
+                raise WriteFailed("error_write_failed", write_id=write_id, reason=state.error)
+            entries = await self._state.read(lambda conn: history.of_write(conn, write_id))
+            return Done(write_id, entries, int((state.result or {}).get("count", 0)))
+
+
+@asynccontextmanager
+async def _answering(part: str, timeout_s: float) -> AsyncIterator[None]:
+    """Give ``part`` this long, and name it when it takes longer."""
+    try:
+        async with asyncio.timeout(timeout_s):
+            yield
+    except TimeoutError as exc:
+        reason = f"no answer within {timeout_s:g} s"
+        raise ServiceUnavailable("service_unavailable", part=part, reason=reason) from exc
+
+
+def _compiled(given: Mapping[str, Any] | None) -> Condition | None:
+    return filters.parse(given) if given else None
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat()

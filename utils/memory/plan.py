@@ -1,0 +1,173 @@
+"""The plan: everything one write will do, decided once and then applied any number of times with the same end.
+
+A plan names which memory is added under which id (chosen when planning), replaced or deleted, with its text,
+metadata, times and vector. It is committed to the state store before the first change, so that a crash never doubles
+anything and a retry never asks a model again. Applying it twice equals applying it once: an id that is there already
+is not added again, a replacement replaces with the same, a deleted memory stays deleted.
+"""
+
+from __future__ import annotations
+
+import base64
+import sys
+from array import array
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Literal, Self
+
+from utils.memory.store import SCOPE_KEYS, Owner, Row, Store, text_hash
+from utils.state.history import Entry
+
+Event = Literal["ADD", "UPDATE", "DELETE"]
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One memory's change.
+
+    Attributes:
+        event: what happens to it.
+        memory_id: its real id.
+        text: the new text; None when it is deleted.
+        old_text: the text before; None when it is added.
+        metadata: for ADD the caller's metadata, for UPDATE the keys that are set over the existing ones.
+        created_at: ISO 8601 time the memory was created.
+        changed_at: ISO 8601 time of this change.
+        agent_id: the agent the memory belongs to, if any.
+        vector: the new text's embedding, float32; None when it is deleted.
+    """
+
+    event: Event
+    memory_id: str
+    text: str | None
+    old_text: str | None
+    metadata: Mapping[str, Any]
+    created_at: str
+    changed_at: str
+    agent_id: str | None = None
+    vector: tuple[float, ...] | None = None
+
+    def entry(self) -> Entry:
+        """The change as the history keeps it."""
+        return Entry(
+            memory_id=self.memory_id,
+            event=self.event,
+            old_memory=self.old_text,
+            new_memory=self.text,
+            created_at=self.created_at,
+            updated_at=self.changed_at,
+            is_deleted=self.event == "DELETE",
+            agent_id=self.agent_id,
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        """The change as JSON; the vector as base64 of its float32 values (a third of their decimal digits)."""
+        plain = {
+            "event": self.event,
+            "memory_id": self.memory_id,
+            "text": self.text,
+            "old_text": self.old_text,
+            "metadata": dict(self.metadata),
+            "created_at": self.created_at,
+            "changed_at": self.changed_at,
+            "agent_id": self.agent_id,
+        }
+        if self.vector is not None:
+            plain["vector"] = _pack(self.vector)
+        return plain
+
+    @classmethod
+    def from_json(cls, plain: Mapping[str, Any]) -> Self:
+        """The inverse of :meth:`to_json`, to float32 precision, which is what stores keep."""
+        packed = plain.get("vector")
+        vector = None if packed is None else _unpack(packed)
+        return cls(**{**plain, "vector": vector})
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What one write does to one user's memories; no changes means there was nothing to do."""
+
+    changes: tuple[Change, ...] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        """The plan as the state store keeps it."""
+        return {"changes": [change.to_json() for change in self.changes]}
+
+    @classmethod
+    def from_json(cls, plain: Mapping[str, Any]) -> Self:
+        """The inverse of :meth:`to_json`."""
+        return cls(tuple(Change.from_json(change) for change in plain["changes"]))
+
+
+def _pack(vector: Sequence[float]) -> str:
+    values = array("f", vector)
+    if sys.byteorder == "big":
+        values.byteswap()
+    return base64.b64encode(values.tobytes()).decode("ascii")
+
+
+def _unpack(packed: str) -> tuple[float, ...]:
+    values = array("f", base64.b64decode(packed))
+    if sys.byteorder == "big":
+        values.byteswap()
+    return tuple(values)
+
+
+def with_vectors(changes: Sequence[Change], vectors: Sequence[Sequence[float]]) -> tuple[Change, ...]:
+    """``changes`` with ``vectors`` given in order to those that have a text."""
+    remaining = iter(vectors)
+    return tuple(
+        change if change.text is None else replace(change, vector=tuple(next(remaining))) for change in changes
+    )
+
+
+async def apply(plan: Plan, store: Store, owner: Owner) -> None:
+    """Make the store what the plan says. May be cut off anywhere and called again.
+
+    Args:
+        plan: a committed plan.
+        store: where the memories are.
+        owner: whose they are; a memory that turns out to be another's is left alone.
+
+    Raises:
+        ServiceError: the store failed; some changes may have been made.
+    """
+    added = [change for change in plan.changes if change.event == "ADD"]
+    if added:
+        await store.insert([_added_row(change, owner) for change in added], [_vector(change) for change in added])
+    for change in plan.changes:
+        if change.event == "ADD":
+            continue
+        current = await store.get(change.memory_id)
+        if current is None or current.user_id != owner.user_id:
+            continue
+        if change.event == "DELETE":
+            await store.delete([change.memory_id])
+        else:
+            await store.update(_updated_row(change, current), _vector(change))
+
+
+def _vector(change: Change) -> tuple[float, ...]:
+    if change.vector is None:
+        raise ValueError("a change that stores text was planned without a vector")
+    return change.vector
+
+
+def _added_row(change: Change, owner: Owner) -> Row:
+    text = change.text or ""
+    payload: dict[str, Any] = {**change.metadata, "data": text, "hash": text_hash(text), "user_id": owner.user_id}
+    if change.agent_id is not None:
+        payload["agent_id"] = change.agent_id
+    payload |= {"created_at": change.created_at, "updated_at": change.changed_at}
+    return Row(change.memory_id, payload)
+
+
+def _updated_row(change: Change, current: Row) -> Row:
+    """The stored payload with the new text; everything the change does not name stays, whoever wrote it."""
+    text = change.text or ""
+    new_metadata = {key: value for key, value in change.metadata.items() if key not in SCOPE_KEYS}
+    payload = {**current.payload, **new_metadata, "data": text, "hash": text_hash(text)}
+    payload |= {"created_at": current.created_at or change.created_at, "updated_at": change.changed_at}
+    payload.pop("text_lemmatized", None)  # mem0's keyword index text; of the old wording, and rebuilt by nobody here
+    return Row(change.memory_id, payload)

@@ -1,0 +1,63 @@
+"""Finding memories again: embed, search with the compiled filters, rerank, best first."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from utils.errors import ServiceError
+from utils.memory.store import Owner, Row
+from utils.runtime.blocking import hop
+
+if TYPE_CHECKING:
+    from utils.memory.client import Client
+    from utils.memory.filters import Condition
+
+_log = logging.getLogger(__name__)
+
+_RERANKED: Final = 3  # a reranker sees this many times top_k rows, so that it can lift one from below the cut
+
+
+@dataclass(frozen=True, slots=True)
+class Hit:
+    """A memory found by a search; ``rerank_score`` in 0..1 only when a reranker judged it."""
+
+    row: Row
+    rerank_score: float | None = None
+
+
+async def search(
+    client: Client, query: str, owner: Owner, *, top_k: int, threshold: float | None, condition: Condition | None
+) -> list[Hit]:
+    """The owner's memories most similar to ``query``, best first.
+
+    Args:
+        client: embedder, store and reranker.
+        query: text to search for.
+        owner: whose memories.
+        top_k: how many at most.
+        threshold: least similarity (0..1) a result must have; None for any.
+        condition: compiled filters.
+
+    Raises:
+        ServiceError: embedder or store failed. A failing reranker only leaves the order of similarity.
+    """
+    vector = await hop(client.embedder.embed, query)
+    wanted = top_k * _RERANKED if client.reranker is not None else top_k
+    rows = await client.store.search(vector, owner, wanted, condition)
+    if threshold is not None:
+        rows = [row for row in rows if (row.score or 0.0) >= threshold]
+    hits = await _reranked(client, query, rows) if client.reranker is not None and rows else [Hit(row) for row in rows]
+    return hits[:top_k]
+
+
+async def _reranked(client: Client, query: str, rows: list[Row]) -> list[Hit]:
+    """``rows`` in the reranker's order; in their own when it fails, which is said in the log."""
+    try:
+        scores = await hop(client.rerank, query, [row.text for row in rows])
+    except ServiceError as exc:
+        _log.warning("reranker failed (%s); results are in order of similarity", exc.params["reason"])
+        return [Hit(row) for row in rows]
+    judged = sorted(zip(scores, rows, strict=True), key=lambda pair: -pair[0])
+    return [Hit(row, score) for score, row in judged]

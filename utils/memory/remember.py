@@ -1,0 +1,166 @@
+"""From what was said to a plan: which memories to add, replace or delete.
+
+The steps, each a function: windows of the text are embedded and searched for the memories they may concern; one model
+call extracts the facts and reconciles them with those (SPEC 9); the new texts are embedded; the result is a
+:class:`Plan`. Nothing here changes a store. Errors of model, embedder and store leave as ``ServiceError``; nothing is
+dropped silently.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from collections.abc import Callable, Iterable, Sequence
+from datetime import datetime
+from typing import TYPE_CHECKING, Final
+
+from utils.memory import model, prompts
+from utils.memory.plan import Change, Plan, with_vectors
+from utils.memory.request import Add, Delete, Update, WriteRequest
+from utils.memory.store import Owner, Row
+from utils.memory.text import same_text, windows
+from utils.runtime.blocking import hop
+
+if TYPE_CHECKING:
+    from utils.memory.answer import Change as AnsweredChange
+    from utils.memory.client import Client
+
+CANDIDATES: Final = 20  # stored memories shown to the model with a message (ARCHITECTURE, decision 3)
+_CANDIDATES_PER_WINDOW: Final = 10
+_IDS: Final = uuid.UUID("6f2c1a52-6f0e-4d52-9a37-5d1f3c0f7d10")  # namespace of memory ids derived from a write
+
+
+async def plan(client: Client, write_id: str, owner_id: str, request: WriteRequest) -> Plan:
+    """The plan of any write but a delete_all, which has no end to plan for.
+
+    Args:
+        client: model, embedder and store.
+        write_id: the write's id; the ids of added memories derive from it.
+        owner_id: the user whose memories the write may touch.
+        request: what was accepted.
+
+    Raises:
+        ServiceError: a part failed; the write can be planned again.
+    """
+    if isinstance(request, Add):
+        return await _plan_add(client, write_id, Owner(owner_id, request.agent_id), request)
+    if isinstance(request, Update):
+        return await _plan_update(client, owner_id, request)
+    if isinstance(request, Delete):
+        return await _plan_delete(client, owner_id, request)
+    raise TypeError(f"no plan for {request.kind}")
+
+
+async def _plan_add(client: Client, write_id: str, owner: Owner, request: Add) -> Plan:
+    candidates = await _candidates(client, owner, [text for text in (request.user, request.assistant) if text])
+    if request.infer:
+        changes = await _inferred(client, write_id, request, candidates)
+    else:
+        changes = _verbatim(write_id, request, candidates)
+    return await _embedded(client, changes)
+
+
+async def _candidates(client: Client, owner: Owner, texts: Sequence[str]) -> list[Row]:
+    """The stored memories most similar to any part of ``texts``, best first."""
+    pieces = windows("\n".join(texts))
+    vectors = await hop(client.embedder.embed_batch, pieces)
+    found = await asyncio.gather(*(client.store.search(vector, owner, _CANDIDATES_PER_WINDOW) for vector in vectors))
+    best: dict[str, Row] = {}
+    for row in (row for rows in found for row in rows):
+        if row.id not in best or (row.score or 0) > (best[row.id].score or 0):
+            best[row.id] = row
+    return sorted(best.values(), key=lambda row: (-(row.score or 0), row.id))[:CANDIDATES]
+
+
+async def _inferred(client: Client, write_id: str, request: Add, candidates: Sequence[Row]) -> list[Change]:
+    """Ask the model once what to remember of the messages."""
+    now = datetime.fromisoformat(request.at)
+    said = [prompts.Turn("user", request.user, None), prompts.Turn("assistant", request.assistant, None)]
+    turns = [turn for turn in said if turn.text]
+    offered = {str(index): row for index, row in enumerate(candidates)}
+    shown = [prompts.Offered(short_id, row.text) for short_id, row in offered.items()]
+    messages = prompts.added_message(turns, shown, now, request.instructions)
+    answered = await model.ask(await client.chat_model(), messages, offered.keys())
+    return reconcile(answered, offered, request, _new_ids(write_id))
+
+
+def reconcile(
+    answered: Iterable[AnsweredChange], offered: dict[str, Row], request: Add, new_id: Callable[[], str]
+) -> list[Change]:
+    """The model's answer as changes of real memories; a text that is stored already changes nothing.
+
+    Args:
+        answered: cleaned and validated (``answer.read``).
+        offered: the memories the model saw, by the short id it saw.
+        request: the write, for its time, metadata and agent.
+        new_id: gives the id of the next added memory.
+    """
+    changes = []
+    for answer in answered:
+        row = offered.get(answer.memory or "")
+        if answer.event == "DELETE" and row is not None:
+            changes.append(deletion(row, request.at))
+        elif answer.event == "DELETE" or any(same_text(answer.text, known.text) for known in offered.values()):
+            continue
+        elif answer.event == "UPDATE" and row is not None:
+            changes.append(_update(row, answer.text, request))
+        else:
+            changes.append(_add(new_id(), answer.text, request))
+    return changes
+
+
+def _verbatim(write_id: str, request: Add, candidates: Sequence[Row]) -> list[Change]:
+    """Both texts as they are, with the role mem0 gives them; one that is stored already with this metadata is not
+    repeated.
+    """
+    new_id = _new_ids(write_id)
+    changes = []
+    for role, text in (("user", request.user), ("assistant", request.assistant)):
+        metadata = {**request.metadata, "role": role}
+        stored = any(
+            row.text == text and {**row.metadata, "role": row.payload.get("role")} == metadata for row in candidates
+        )
+        if text and not stored:
+            changes.append(_add(new_id(), text, request, role=role))
+    return changes
+
+
+def _new_ids(write_id: str) -> Callable[[], str]:
+    """Ids for the memories a write adds; the same ones whenever the same write is planned anew."""
+    numbers = iter(range(1_000_000))
+    return lambda: str(uuid.uuid5(_IDS, f"{write_id}/{next(numbers)}"))
+
+
+def _add(memory_id: str, text: str, request: Add, role: str | None = None) -> Change:
+    metadata = {**request.metadata} if role is None else {**request.metadata, "role": role}
+    return Change("ADD", memory_id, text, None, metadata, request.at, request.at, request.agent_id)
+
+
+def _update(row: Row, text: str, request: Add | Update) -> Change:
+    created_at = row.created_at or request.at
+    return Change("UPDATE", row.id, text, row.text, dict(request.metadata), created_at, request.at, row.agent_id)
+
+
+def deletion(row: Row, at: str) -> Change:
+    """The change that deletes ``row`` at the ISO 8601 time ``at``."""
+    return Change("DELETE", row.id, None, row.text, {}, row.created_at or at, at, row.agent_id)
+
+
+async def _plan_update(client: Client, owner_id: str, request: Update) -> Plan:
+    row = await client.store.get(request.memory_id)
+    if row is None or row.user_id != owner_id:
+        return Plan()
+    return await _embedded(client, [_update(row, request.text, request)])
+
+
+async def _plan_delete(client: Client, owner_id: str, request: Delete) -> Plan:
+    row = await client.store.get(request.memory_id)
+    if row is None or row.user_id != owner_id:
+        return Plan()
+    return Plan((deletion(row, request.at),))
+
+
+async def _embedded(client: Client, changes: Sequence[Change]) -> Plan:
+    texts = [change.text for change in changes if change.text is not None]
+    vectors = await hop(client.embedder.embed_batch, texts) if texts else []
+    return Plan(with_vectors(changes, vectors))

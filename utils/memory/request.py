@@ -1,0 +1,87 @@
+"""What a write asks for, in the form it is accepted and stored in: one small class per kind, to JSON and back."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any, ClassVar, Self
+
+
+@dataclass(frozen=True, slots=True)
+class WriteRequest:
+    """Base of the kinds; ``at`` is the ISO 8601 time of the call, ``trace`` its run id for the log."""
+
+    kind: ClassVar[str]
+
+    at: str
+    trace: str = ""
+
+    def to_json(self) -> dict[str, Any]:
+        """The request as the state store keeps it."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, plain: Mapping[str, Any]) -> Self:
+        """The inverse of :meth:`to_json`."""
+        return cls(**plain)
+
+
+@dataclass(frozen=True, slots=True)
+class Add(WriteRequest):
+    """Remember a message pair.
+
+    Attributes:
+        user: what the user said; may be blank when ``assistant`` is not.
+        assistant: what the assistant answered.
+        agent_id: the agent the memories belong to.
+        metadata: stored with every memory.
+        infer: let the model decide what to keep; else the texts are stored as they are.
+        instructions: the caller's own words on what to keep (``custom_fact_extraction_prompt``).
+    """
+
+    kind: ClassVar[str] = "add"
+
+    user: str = ""
+    assistant: str = ""
+    agent_id: str | None = None
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+    infer: bool = True
+    instructions: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Update(WriteRequest):
+    """Replace the text of one memory; ``metadata`` is set over what it has."""
+
+    kind: ClassVar[str] = "update"
+
+    memory_id: str = ""
+    text: str = ""
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Delete(WriteRequest):
+    """Delete one memory."""
+
+    kind: ClassVar[str] = "delete"
+
+    memory_id: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class DeleteAll(WriteRequest):
+    """Delete all memories of the user, or of one agent's; ``purge_history`` erases their history, too."""
+
+    kind: ClassVar[str] = "delete_all"
+
+    agent_id: str | None = None
+    purge_history: bool = False
+
+
+_KINDS: dict[str, type[WriteRequest]] = {kind.kind: kind for kind in (Add, Update, Delete, DeleteAll)}
+
+
+def read(kind: str, payload: Mapping[str, Any]) -> WriteRequest:
+    """The request a stored write stands for."""
+    return _KINDS[kind].from_json(payload)

@@ -1,0 +1,27 @@
+"""When a failed write is tried again: pure decisions."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from utils.errors import PluginError, ServiceError
+
+# Seconds before tries 2 to 6: four times longer each, ten minutes in all (the model SDKs have retried within each try
+# already).
+DELAYS_S: Final = (2.0, 8.0, 30.0, 120.0, 440.0)
+JITTER: Final = 0.2  # share of a delay that is random, so that writes that failed together do not come back together
+
+
+def delay_s(error: PluginError, failures: int, chance: float) -> float | None:
+    """Seconds until a write is tried again, or None when it has failed for good.
+
+    Args:
+        error: why the latest try failed.
+        failures: how many tries have failed, this one included.
+        chance: a random number in 0..1.
+    """
+    if failures > len(DELAYS_S) or (isinstance(error, ServiceError) and not error.passing):
+        return None
+    asked_for_s = error.retry_after_s if isinstance(error, ServiceError) else None
+    spread = 1.0 + JITTER * (2.0 * chance - 1.0)
+    return max(DELAYS_S[failures - 1] * spread, asked_for_s or 0.0)

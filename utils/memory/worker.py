@@ -1,0 +1,298 @@
+"""Carrying out accepted writes in the background.
+
+One worker per credential set. It leases due queues (``state.writes``), plans and applies their heads one after the
+other, and keeps the leases alive while it works. It promises exactly one effect per accepted write: the plan is
+committed with the lease's fencing token before the first change, applying it again changes nothing, and whatever is
+committed after the lease was lost is refused. When the process dies anywhere, another worker goes on where the lease
+ran out.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+import uuid
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Final
+
+from utils import log
+from utils.errors import LeaseLost, PluginError, ServiceError, ServiceUnavailable
+from utils.memory import plan as plans
+from utils.memory import remember, request, retry
+from utils.memory.store import Owner
+from utils.state import history, writes
+
+if TYPE_CHECKING:
+    from utils.memory.client import Client
+    from utils.runtime.lanes import Lane
+    from utils.state.engine import StateStore
+
+_log = logging.getLogger(__name__)
+
+LEASE_S: Final = 10.0  # a dead worker's queues are taken over after this long
+_RENEW_S: Final = 3.0
+_MARGIN_S: Final = 1.5  # work stops this long before a lease that cannot be renewed ends
+_POLL_S: Final = 2.0  # how soon work left by another process is noticed; work accepted here wakes the worker at once
+_OUTAGE_PAUSE_S: Final = 1.0
+_WIPE_BATCH: Final = 200  # memories deleted between two commits of a delete_all
+_KEEP_DONE_S: Final = 7 * 86_400.0
+_KEEP_FAILED_S: Final = 30 * 86_400.0
+_PURGE_EVERY_S: Final = 3_600.0
+_PURGE_BATCH: Final = 500
+
+
+class Worker:
+    """Carries out the accepted writes of one vector store.
+
+    Args:
+        client: the parts that plan and apply.
+        state: where writes are accepted and leased.
+        scope: the vector store's identity.
+        fingerprint: of the credentials ``client`` was built from.
+        lane: the write lane: how many queues at once, and the workers for blocking calls.
+    """
+
+    def __init__(self, client: Client, state: StateStore, scope: str, fingerprint: str, lane: Lane) -> None:
+        self.id = str(uuid.uuid4())
+        self._client = client
+        self._state = state
+        self._scope = scope
+        self._fingerprint = fingerprint
+        self._lane = lane
+        self._wake = asyncio.Event()
+        self._held: dict[writes.Claim, _Lease] = {}
+        self._finished: dict[str, asyncio.Event] = {}
+        self._loops: list[asyncio.Task[None]] = []
+        self._stopping = False
+
+    def start(self) -> None:
+        """Begin to work. Idempotent; on the loop."""
+        if not self._loops:
+            self._loops = [
+                asyncio.create_task(step()) for step in (self._claim_loop, self._renew_loop, self._purge_loop)
+            ]
+
+    async def stop(self, timeout_s: float) -> None:
+        """Claim nothing more, give running writes ``timeout_s`` seconds, then leave them to their leases' end."""
+        self._stopping = True
+        self._wake.set()
+        running = [lease.task for lease in self._held.values()]
+        if running:
+            await asyncio.wait(running, timeout=timeout_s)
+        unfinished = [*self._loops, *(lease.task for lease in self._held.values())]
+        for task in unfinished:
+            task.cancel()
+        await asyncio.gather(*unfinished, return_exceptions=True)
+
+    def wake(self) -> None:
+        """Look for due work now."""
+        self._wake.set()
+
+    async def finished(self, write_id: str, timeout_s: float) -> None:
+        """Return when this worker has ended the write, or after ``timeout_s`` seconds; another worker may have ended
+        it.
+        """
+        event = self._finished.setdefault(write_id, asyncio.Event())
+        try:
+            async with asyncio.timeout(timeout_s):
+                await event.wait()
+        except TimeoutError:
+            pass
+        finally:
+            self._finished.pop(write_id, None)
+
+    async def _claim_loop(self) -> None:
+        while not self._stopping:
+            self._wake.clear()
+            try:
+                claimed = await self._claim()
+            except ServiceError as exc:
+                _log.warning("accepted writes cannot be read (%s); trying again", exc.params["reason"])
+                await asyncio.sleep(_OUTAGE_PAUSE_S)
+                continue
+            if not claimed:
+                await self._idle()
+
+    async def _claim(self) -> int:
+        """Lease as many queues as there are free places, and start on them."""
+        free = self._lane.width - len(self._held)
+        if free <= 0:
+            return 0
+        started = asyncio.get_running_loop().time()
+        claims = await self._state.write(
+            lambda conn: writes.claim(
+                conn, scope=self._scope, fingerprint=self._fingerprint, owner=self.id, most=free, lease_s=LEASE_S
+            )
+        )
+        for held in claims:
+            self._held[held] = _Lease(asyncio.create_task(self._work(held)), started + LEASE_S)
+        return len(claims)
+
+    async def _idle(self) -> None:
+        try:
+            async with asyncio.timeout(_POLL_S):
+                await self._wake.wait()
+        except TimeoutError:
+            return
+
+    async def _renew_loop(self) -> None:
+        """Keep the leases alive, and stop work whose lease was lost or is about to end."""
+        clock = asyncio.get_running_loop().time
+        while True:
+            await asyncio.sleep(_RENEW_S)
+            claims, started = list(self._held), clock()
+            if not claims:
+                continue
+            try:
+                lost = await self._state.write(lambda conn, held=claims: writes.renew(conn, held, LEASE_S))  # type: ignore[misc]
+            except ServiceError:
+                lost = [held for held in claims if self._ends_before(held, started + _RENEW_S + _MARGIN_S)]
+            else:
+                for held in claims:
+                    if held in self._held:
+                        self._held[held].ends_at = started + LEASE_S
+            for held in lost:
+                if held in self._held:
+                    self._held[held].task.cancel()
+
+    def _ends_before(self, held: writes.Claim, moment: float) -> bool:
+        return held in self._held and self._held[held].ends_at < moment
+
+    async def _purge_loop(self) -> None:
+        """Erase the rows of writes that ended long ago, in small batches."""
+        while True:
+            try:
+                for status, kept_s in ((writes.DONE, _KEEP_DONE_S), (writes.FAILED, _KEEP_FAILED_S)):
+                    await self._purge(status, kept_s)
+            except ServiceError as exc:
+                _log.warning("old writes were not purged (%s)", exc.params["reason"])
+            await asyncio.sleep(_PURGE_EVERY_S)
+
+    async def _purge(self, status: str, kept_s: float) -> None:
+        while await self._state.write(
+            lambda conn: writes.purge(conn, status=status, older_than_s=kept_s, most=_PURGE_BATCH)
+        ):
+            continue
+
+    async def _work(self, held: writes.Claim) -> None:
+        """One queue, from its lease to its release. The top of a task: whatever goes wrong ends here."""
+        self._lane.adopt()
+        try:
+            while not self._stopping:
+                write = await self._state.read(lambda conn: writes.head(conn, held))
+                if write is None or write.wait_s > 0:
+                    break
+                await self._end(held, write)
+            await self._state.write(lambda conn: writes.release(conn, held))
+        except LeaseLost:
+            _log.info("a lease was lost; its queue is another worker's now")
+        except ServiceError as exc:
+            _log.warning(
+                "the state store failed (%s); the lease runs out and the work is taken up again", exc.params["reason"]
+            )
+        except Exception as exc:  # noqa: BLE001 - the top of a background task
+            log.unexpected(_log, "a queue's worker failed; the lease runs out and the work is taken up again", exc)
+        finally:
+            self._held.pop(held, None)
+            self._wake.set()
+
+    async def _end(self, held: writes.Claim, write: writes.Write) -> None:
+        """Carry out a write, or record why it could not be. A failure of the state store itself can only be left to
+        the lease.
+        """
+        token = log.trace.set(str(write.payload.get("trace") or write.id))
+        try:
+            await self._carry_out(held, write)
+        except LeaseLost:
+            raise
+        except PluginError as exc:
+            if isinstance(exc, ServiceError) and exc.part == "state_store":
+                raise
+            await self._record_failure(held, write, exc)
+        except Exception as exc:  # noqa: BLE001 - one write must not stop its queue for ever
+            log.unexpected(_log, f"write {write.id} failed unexpectedly", exc)
+            await self._record_failure(held, write, PluginError("error_internal", error_id=write.id))
+        finally:
+            log.trace.reset(token)
+        if event := self._finished.get(write.id):
+            event.set()
+
+    async def _record_failure(self, held: writes.Claim, write: writes.Write, error: PluginError) -> None:
+        failures = write.attempts + 1
+        delay_s = retry.delay_s(error, failures, random.random())  # noqa: S311 - jitter, not a secret
+        code, reason = error.code, str(error)
+        if delay_s is None:
+            _log.error("write %s failed for good after %d tries: %s", write.id, failures, code)
+            parked = isinstance(error, ServiceError)
+            await self._state.write(
+                lambda conn: writes.fail(conn, held, write.id, code=code, reason=reason, parked=parked)
+            )
+        else:
+            _log.warning("write %s failed (%s), try %d; next in %.0f s", write.id, code, failures, delay_s)
+            await self._state.write(
+                lambda conn: writes.postpone(conn, held, write.id, delay_s=delay_s, code=code, reason=reason)
+            )
+
+    async def _carry_out(self, held: writes.Claim, write: writes.Write) -> None:
+        asked = request.read(write.kind, write.payload)
+        if isinstance(asked, request.DeleteAll):
+            await self._delete_all(held, write, asked)
+            return
+        plan = await self._plan(held, write, asked)
+        await plans.apply(plan, self._client.store, Owner(held.user_id))
+        entries = [change.entry() for change in plan.changes]
+
+        def finish(conn: Any) -> None:
+            history.record(conn, held.scope, held.user_id, write.id, entries)
+            writes.finish(conn, held, write.id, {"count": len(entries)})
+
+        await self._state.write(finish)
+        _log.info("write %s done: %d changes", write.id, len(entries))
+
+    async def _plan(self, held: writes.Claim, write: writes.Write, asked: request.WriteRequest) -> plans.Plan:
+        """The committed plan: the one there is, or a new one. An empty one is not committed: it repeats nothing."""
+        if write.plan is not None:
+            return plans.Plan.from_json(write.plan)
+        plan = await remember.plan(self._client, write.id, held.user_id, asked)
+        if plan.changes:
+            packed: Mapping[str, Any] = plan.to_json()
+            await self._state.write(lambda conn: writes.record_plan(conn, held, write.id, packed))
+        return plan
+
+    async def _delete_all(self, held: writes.Claim, write: writes.Write, asked: request.DeleteAll) -> None:
+        """Delete in batches, recording each before it goes; cut off and begun again, it counts no memory twice."""
+        owner = Owner(held.user_id, asked.agent_id)
+        before: set[str] = set()
+        while rows := await self._client.store.batch(owner, _WIPE_BATCH):
+            if before >= {row.id for row in rows}:  # a store that shows its deletions late, or does not delete
+                raise ServiceUnavailable("service_unavailable", part="vector_store", reason="deleted memories remain")
+            before = {row.id for row in rows}
+            entries = [remember.deletion(row, asked.at).entry() for row in rows]
+
+            def record(conn: Any, batch: list[history.Entry] = entries) -> None:
+                writes.hold(conn, held)
+                history.record(conn, held.scope, held.user_id, write.id, batch)
+
+            await self._state.write(record)
+            await self._client.store.delete([row.id for row in rows])
+
+        def finish(conn: Any) -> None:
+            count = history.count_of_write(conn, write.id)
+            if asked.purge_history:
+                history.purge(conn, held.scope, held.user_id, asked.agent_id)
+            writes.drop_failed_before(conn, held, write.id, asked.agent_id)
+            writes.finish(conn, held, write.id, {"count": count})
+
+        await self._state.write(finish)
+        _log.info("write %s done: all memories deleted", write.id)
+
+
+class _Lease:
+    """A lease in work: its task, and when it ends on this machine's monotonic clock if it is not renewed."""
+
+    __slots__ = ("ends_at", "task")
+
+    def __init__(self, task: asyncio.Task[None], ends_at: float) -> None:
+        self.task = task
+        self.ends_at = ends_at

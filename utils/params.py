@@ -1,0 +1,203 @@
+"""Tool parameters: what a tool declares, and how a value from a workflow becomes a value the tool can trust.
+
+Workflows hand over whatever a variable held: text, numbers as text, JSON as text or already parsed, None, blanks. A
+tool declares its parameters as a tuple of :class:`Parameter`; :func:`parse` returns all of them by name, checked and
+converted, or raises ``InvalidInput`` with one sentence that names the parameter. The yaml files are compared with
+these declarations by a test.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final, Literal
+
+from utils.errors import InvalidInput
+from utils.memory.store import RESERVED_KEYS
+
+Kind = Literal["text", "id", "trace", "boolean", "integer", "number", "metadata", "filters", "timeout"]
+
+MAX_ID_CHARS: Final = 512
+MAX_MESSAGE_CHARS: Final = 200_000  # a message pair of that size still fits the context of today's large models
+MAX_TEXT_CHARS: Final = 20_000  # one memory or query; embedding models take some 8,000 tokens
+MAX_JSON_CHARS: Final = 65_536
+
+
+@dataclass(frozen=True, slots=True)
+class Parameter:
+    """One declared parameter.
+
+    Attributes:
+        name: as in the yaml.
+        kind: what it holds; ``id`` is a scope or memory id, ``trace`` the run id, ``timeout`` seconds (read by the
+            frame).
+        required: a missing or blank value is an error.
+        default: what an absent optional parameter becomes.
+        low: smallest number allowed.
+        high: largest number allowed; for text, the most characters.
+        blank: a required text may be there but blank.
+    """
+
+    name: str
+    kind: Kind
+    required: bool = False
+    default: Any = None
+    low: float | None = None
+    high: float | None = None
+    blank: bool = False
+
+
+USER_ID: Final = Parameter("user_id", "id", required=True)
+AGENT_ID: Final = Parameter("agent_id", "id")
+OWNER_CHECK: Final = Parameter("user_id", "id")
+MEMORY_ID: Final = Parameter("memory_id", "id", required=True)
+METADATA: Final = Parameter("metadata", "metadata")
+FILTERS: Final = Parameter("filters", "filters")
+RUN_ID: Final = Parameter("run_id", "trace")
+
+
+def timeout(default_s: float) -> Parameter:
+    """The ``timeout`` parameter of a tool whose default is ``default_s`` seconds."""
+    return Parameter("timeout", "timeout", default=default_s)
+
+
+def parse(declared: tuple[Parameter, ...], given: Mapping[str, Any]) -> dict[str, Any]:
+    """Every declared parameter by name, converted; undeclared ones are ignored, as Dify itself adds some.
+
+    Raises:
+        InvalidInput: the first parameter that cannot be used, by name.
+    """
+    return {parameter.name: _value(parameter, given.get(parameter.name)) for parameter in declared}
+
+
+def _value(parameter: Parameter, given: Any) -> Any:
+    absent = given is None or (isinstance(given, str) and not given.strip())
+    if absent and parameter.blank and isinstance(given, str):
+        return ""
+    if absent and parameter.required:
+        raise InvalidInput("param_required" if given is None else "param_blank", name=parameter.name)
+    if absent:
+        return parameter.default
+    return _READERS[parameter.kind](parameter, given)
+
+
+def _text(parameter: Parameter, given: Any) -> str:
+    if not isinstance(given, str):
+        raise InvalidInput("param_not_text", name=parameter.name)
+    limit = int(parameter.high or MAX_TEXT_CHARS)
+    if len(given) > limit:
+        raise InvalidInput("param_too_long", name=parameter.name, limit=limit)
+    return _storable(given)
+
+
+def _storable(text: str) -> str:
+    """``text`` without the characters that no store keeps: NUL and halves of surrogate pairs."""
+    return text.replace("\x00", "").encode("utf-8", "ignore").decode("utf-8")
+
+
+def _id(parameter: Parameter, given: Any) -> str:
+    """An id exactly as given but for surrounding blanks; anything a store might read as more than an id is refused."""
+    if not isinstance(given, str):
+        raise InvalidInput("param_not_text", name=parameter.name)
+    if len(given) > MAX_ID_CHARS:
+        raise InvalidInput("param_too_long", name=parameter.name, limit=MAX_ID_CHARS)
+    value = given.strip()
+    if value == "*" or _storable(value) != value or len(value.splitlines()) > 1:
+        raise InvalidInput("param_bad_id", name=parameter.name)
+    return value
+
+
+def _trace(parameter: Parameter, given: Any) -> str:
+    """The run id as one printable line: it goes into log lines and nowhere else."""
+    return "".join(char for char in _text(parameter, given) if char.isprintable())[:MAX_ID_CHARS]
+
+
+def _boolean(parameter: Parameter, given: Any) -> bool:
+    spelled = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
+    value = given if isinstance(given, bool) else spelled.get(str(given).strip().lower())
+    if value is None:
+        raise InvalidInput("param_not_boolean", name=parameter.name)
+    return value
+
+
+def _number(parameter: Parameter, given: Any) -> float:
+    value = math.nan
+    if isinstance(given, (int, float, str)) and not isinstance(given, bool):
+        try:
+            value = float(given)
+        except (ValueError, OverflowError):
+            value = math.nan
+    if not math.isfinite(value):
+        raise InvalidInput("param_not_number", name=parameter.name)
+    low = -math.inf if parameter.low is None else parameter.low
+    high = math.inf if parameter.high is None else parameter.high
+    if not low <= value <= high:
+        raise InvalidInput("param_out_of_range", name=parameter.name, low=f"{low:g}", high=f"{high:g}")
+    return value
+
+
+def _integer(parameter: Parameter, given: Any) -> int:
+    value = _number(parameter, given)
+    if not value.is_integer():
+        raise InvalidInput("param_not_integer", name=parameter.name)
+    return int(value)
+
+
+def _json_object(parameter: Parameter, given: Any) -> dict[str, Any]:
+    if isinstance(given, str):
+        if len(given) > MAX_JSON_CHARS:
+            raise InvalidInput("param_too_long", name=parameter.name, limit=MAX_JSON_CHARS)
+        try:
+            given = json.loads(given, parse_constant=_refuse_constant)
+        except json.JSONDecodeError as exc:
+            raise InvalidInput(
+                "param_bad_json", name=parameter.name, line=exc.lineno, column=exc.colno, problem=exc.msg
+            ) from exc
+        except (ValueError, RecursionError) as exc:  # NaN and Infinity, which no store keeps; thousands of brackets
+            raise InvalidInput("param_json_not_object", name=parameter.name) from exc
+    if not isinstance(given, dict):
+        raise InvalidInput("param_json_not_object", name=parameter.name)
+    return given
+
+
+def _refuse_constant(name: str) -> Any:
+    raise ValueError(name)
+
+
+def _metadata(parameter: Parameter, given: Any) -> dict[str, Any]:
+    metadata = _json_object(parameter, given)
+    reserved = sorted(RESERVED_KEYS & metadata.keys())
+    if reserved:
+        raise InvalidInput("param_metadata_reserved", keys=", ".join(reserved))
+    try:
+        text = json.dumps(metadata, allow_nan=False, ensure_ascii=False)
+    except (ValueError, TypeError, RecursionError) as exc:
+        raise InvalidInput("param_json_not_object", name=parameter.name) from exc
+    if "\\u0000" in text or _storable(text) != text:
+        raise InvalidInput("param_bad_characters", name=parameter.name)
+    return metadata
+
+
+def _timeout(parameter: Parameter, given: Any) -> float:
+    """Seconds; anything but a positive number is replaced by the default (SPEC 4), the frame warns."""
+    try:
+        value = float(given)
+    except (TypeError, ValueError):
+        value = math.nan
+    usable = math.isfinite(value) and value > 0 and not isinstance(given, bool)
+    return value if usable else float(parameter.default)
+
+
+_READERS: Final[dict[str, Callable[[Parameter, Any], Any]]] = {
+    "text": _text,
+    "id": _id,
+    "trace": _trace,
+    "boolean": _boolean,
+    "integer": _integer,
+    "number": _number,
+    "metadata": _metadata,
+    "filters": _json_object,
+    "timeout": _timeout,
+}

@@ -1,0 +1,1 @@
+"""How the plugin runs: one background loop, lanes with guards, hops to where blocking code may block."""

@@ -1,0 +1,1 @@
+"""The plugin's own state: accepted writes, their queues, and the history of memories."""

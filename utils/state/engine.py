@@ -1,0 +1,226 @@
+"""Opening the state store and running transactions in it.
+
+Functions over the tables are written once, as plain functions of a SQLAlchemy ``Connection``; :class:`StateStore`
+decides where they run: on PostgreSQL through an async engine on the loop (psycopg yields), on SQLite on real OS
+threads (it blocks in C): one thread writes, so there is exactly one writer, and another reads beside it (WAL), so a
+read never waits for a write.
+
+Promises: nothing is opened before the first use; a broken connection is noticed and replaced; whatever the driver
+raises leaves as a ``ServiceError`` of part ``state_store`` without the statement, its parameters or the DSN.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+from collections.abc import Callable
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import sqlalchemy as sa
+from sqlalchemy import Connection, Engine, event
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+from sqlalchemy.pool import StaticPool
+
+from utils.config.state_location import PostgresLocation, SqliteLocation
+from utils.errors import ServiceRejected, ServiceUnavailable
+from utils.runtime.blocking import NativeThread
+from utils.state import migrations, tables
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    import psycopg
+
+_POOL_SIZE: Final = 8  # connections; the state's statements take about a millisecond (1,300 commits/s measured on 8)
+_POOL_TIMEOUT_S: Final = 5
+_STATEMENT_TIMEOUT_MS: Final = 10_000
+_BUSY_TIMEOUT_MS: Final = 5_000  # SQLite: how long to wait for another process's write transaction
+_RETRYABLE_SQLSTATES: Final = ("08", "40", "53", "57")  # connection, rollback, resources, operator intervention
+
+
+class StateStore:
+    """The plugin's own tables, in PostgreSQL or in a SQLite file.
+
+    Args:
+        location: where they live; nothing is touched until :meth:`open`.
+    """
+
+    def __init__(self, location: PostgresLocation | SqliteLocation) -> None:
+        self._backend: _Postgres | _Sqlite = (
+            _Postgres(location.conninfo) if isinstance(location, PostgresLocation) else _Sqlite(Path(location.path))
+        )
+        self._opening = asyncio.Lock()
+        self._open = False
+
+    async def open(self) -> None:
+        """Connect and migrate; a later call returns at once, a failed one is tried again by the next."""
+        if self._open:
+            return
+        async with self._opening:
+            if not self._open:
+                with _mapped_errors():
+                    await self._backend.write(migrations.migrate)
+                self._open = True
+
+    async def close(self) -> None:
+        """Give back connections and threads. Idempotent."""
+        await self._backend.close()
+
+    async def write[T](self, work: Callable[[Connection], T]) -> T:
+        """What ``work(connection)`` returns, run in one transaction that is committed before this returns."""
+        await self.open()
+        with _mapped_errors():
+            return await self._backend.write(work)
+
+    async def read[T](self, work: Callable[[Connection], T]) -> T:
+        """What ``work(connection)`` returns, run beside any writes; ``work`` changes nothing."""
+        await self.open()
+        with _mapped_errors():
+            return await self._backend.read(work)
+
+
+class _Postgres:
+    def __init__(self, conninfo: str) -> None:
+        self._conninfo = conninfo
+        self._engine: AsyncEngine = create_async_engine(
+            "postgresql+psycopg://",
+            async_creator=self._connect,
+            pool_size=_POOL_SIZE,
+            max_overflow=0,
+            pool_timeout=_POOL_TIMEOUT_S,
+            pool_pre_ping=False,  # a ping per transaction costs as much as the statement: `_run` retries instead
+            hide_parameters=True,
+        )
+        self._reader = self._engine.execution_options(isolation_level="AUTOCOMMIT")
+
+    async def _connect(self) -> psycopg.AsyncConnection[Any]:
+        import psycopg
+
+        connection = await psycopg.AsyncConnection.connect(self._conninfo, autocommit=True)
+        # SET, not a start-up option: poolers such as PgBouncer refuse unknown start-up options
+        await connection.execute(f"SET statement_timeout = {_STATEMENT_TIMEOUT_MS}")
+        await connection.set_autocommit(False)
+        return connection
+
+    async def write[T](self, work: Callable[[Connection], T]) -> T:
+        return await self._run(self._engine, work)
+
+    async def read[T](self, work: Callable[[Connection], T]) -> T:
+        return await self._run(self._reader, work)
+
+    async def _run[T](self, engine: AsyncEngine, work: Callable[[Connection], T]) -> T:
+        """Run ``work``; once more when the pooled connection turned out to be dead before anything was sent on it."""
+        for last in (False, True):
+            async with engine.connect() as connection:
+                try:
+                    await connection.begin()
+                    value = await connection.run_sync(work)
+                except sa.exc.DBAPIError as exc:
+                    if last or not exc.connection_invalidated:
+                        raise
+                    continue  # nothing was committed, and the whole pool has been marked stale
+                await connection.commit()
+                return value
+        raise AssertionError("unreachable: the second round returns or raises")
+
+    async def close(self) -> None:
+        await self._engine.dispose()
+
+
+class _Sqlite:
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._writer = _SqliteThread(path, "BEGIN IMMEDIATE")
+        self._reader = _SqliteThread(path, "BEGIN")
+
+    async def write[T](self, work: Callable[[Connection], T]) -> T:
+        return await self._writer.run(work)
+
+    async def read[T](self, work: Callable[[Connection], T]) -> T:
+        return await self._reader.run(work)
+
+    async def close(self) -> None:
+        await self._writer.close()
+        await self._reader.close()
+
+
+class _SqliteThread:
+    """One OS thread with the one connection it uses."""
+
+    def __init__(self, path: Path, begin: str) -> None:
+        self._thread = NativeThread("mem0-sqlite")
+        self._path = path
+        self._begin = begin
+        self._engine: Engine | None = None
+        self._closed = False
+
+    async def run[T](self, work: Callable[[Connection], T]) -> T:
+        return await self._thread.run(self._transact, work)
+
+    async def close(self) -> None:
+        if not self._closed:
+            self._closed = True
+            await self._thread.run(self._dispose)
+            self._thread.close()
+
+    def _transact[T](self, work: Callable[[Connection], T]) -> T:
+        if self._engine is None:
+            self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)  # it holds users' texts
+            self._engine = _sqlite_engine(self._path, self._begin)
+        with self._engine.begin() as connection:
+            return work(connection)
+
+    def _dispose(self) -> None:
+        if self._engine is not None:
+            self._engine.dispose()
+
+
+def _sqlite_engine(path: Path, begin: str) -> Engine:
+    engine = sa.create_engine(
+        sa.URL.create("sqlite", database=str(path)),
+        poolclass=StaticPool,
+        hide_parameters=True,
+        connect_args={"check_same_thread": False, "timeout": _BUSY_TIMEOUT_MS / 1000},
+        execution_options={"schema_translate_map": {tables.SCHEMA: None}},
+    )
+
+    @event.listens_for(engine, "connect")
+    def _prepare(connection: sqlite3.Connection, _record: object) -> None:
+        connection.isolation_level = (
+            None  # transactions begin where SQLAlchemy begins them, not before the first INSERT
+        )
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("PRAGMA synchronous = FULL")  # an answered ACCEPT survives a power cut, too
+
+    @event.listens_for(engine, "begin")
+    def _start(connection: Connection) -> None:
+        connection.exec_driver_sql(begin)
+
+    return engine
+
+
+@contextmanager
+def _mapped_errors() -> Iterator[None]:
+    """Turn what the drivers raise into errors of the tree; the reason is a class and an SQLSTATE, never a text."""
+    try:
+        yield
+    except sa.exc.DBAPIError as exc:
+        raise _mapped(exc.orig or exc) from exc
+    except sa.exc.TimeoutError as exc:
+        raise ServiceUnavailable("service_unavailable", part="state_store", reason="no free connection") from exc
+    except OSError as exc:
+        raise ServiceUnavailable("service_unavailable", part="state_store", reason=type(exc).__name__) from exc
+
+
+def _mapped(exc: BaseException) -> ServiceUnavailable | ServiceRejected:
+    name = type(exc).__name__
+    sqlstate = getattr(exc, "sqlstate", None)
+    if isinstance(exc, sqlite3.OperationalError):  # locked, disk full, unable to open: the place may recover
+        return ServiceUnavailable("service_unavailable", part="state_store", reason=exc.sqlite_errorname)
+    if sqlstate is None and name in ("OperationalError", "InterfaceError", "ConnectionTimeout"):
+        return ServiceUnavailable("service_unavailable", part="state_store", reason=name)
+    if sqlstate is not None and sqlstate[:2] in _RETRYABLE_SQLSTATES:
+        return ServiceUnavailable("service_unavailable", part="state_store", reason=f"{name} {sqlstate}")
+    return ServiceRejected("service_rejected", part="state_store", reason=f"{name} {sqlstate or ''}".strip())

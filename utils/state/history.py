@@ -1,0 +1,77 @@
+"""The history of memories: what each was, what it became, and when. It outlives the memory unless a purge is asked for.
+
+Entries are recorded in the transaction that finishes their write (for a ``delete_all``: batch by batch, before each
+batch is deleted); the unique key (write, memory) makes recording an entry again harmless.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Final
+
+from sqlalchemy import Column, Connection, delete, func, select
+from sqlalchemy.dialects import postgresql, sqlite
+
+from utils.state.tables import history
+
+_COLUMNS: Final[tuple[Column[Any], ...]] = (
+    history.c.memory_id,
+    history.c.event,
+    history.c.old_memory,
+    history.c.new_memory,
+    history.c.created_at,
+    history.c.updated_at,
+    history.c.is_deleted,
+    history.c.agent_id,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One change of one memory; times are ISO 8601 in UTC."""
+
+    memory_id: str
+    event: str
+    old_memory: str | None
+    new_memory: str | None
+    created_at: str
+    updated_at: str
+    is_deleted: bool
+    agent_id: str | None = None
+
+
+def record(conn: Connection, scope: str, user_id: str, write_id: str, entries: Sequence[Entry]) -> None:
+    """Add ``entries``; the ones this write has recorded before are left as they are."""
+    if not entries:
+        return
+    dialect_insert = postgresql.insert if conn.dialect.name == "postgresql" else sqlite.insert
+    rows = [{"scope": scope, "user_id": user_id, "write_id": write_id, **asdict(entry)} for entry in entries]
+    conn.execute(dialect_insert(history).on_conflict_do_nothing(index_elements=["write_id", "memory_id"]), rows)
+
+
+def of_memory(conn: Connection, scope: str, memory_id: str, user_id: str | None = None) -> list[Entry]:
+    """Everything recorded of one memory, oldest first; another user's memory has no entries for ``user_id``."""
+    wanted = select(*_COLUMNS).where(history.c.scope == scope, history.c.memory_id == memory_id)
+    if user_id is not None:
+        wanted = wanted.where(history.c.user_id == user_id)
+    return [Entry(*row) for row in conn.execute(wanted.order_by(history.c.seq))]
+
+
+def of_write(conn: Connection, write_id: str) -> list[Entry]:
+    """What one write changed, in the order it was planned."""
+    rows = conn.execute(select(*_COLUMNS).where(history.c.write_id == write_id).order_by(history.c.seq))
+    return [Entry(*row) for row in rows]
+
+
+def count_of_write(conn: Connection, write_id: str) -> int:
+    """How many memories one write changed."""
+    return conn.execute(select(func.count()).where(history.c.write_id == write_id)).scalar_one()
+
+
+def purge(conn: Connection, scope: str, user_id: str, agent_id: str | None) -> int:
+    """Delete every entry of the user's memories (of one agent's, if given); how many there were."""
+    gone = delete(history).where(history.c.scope == scope, history.c.user_id == user_id)
+    if agent_id is not None:
+        gone = gone.where(history.c.agent_id == agent_id)
+    return conn.execute(gone).rowcount

@@ -1,0 +1,341 @@
+"""Accepted writes: from the moment they are promised until their effect is committed.
+
+The unit of work is a *queue*: one user's writes in one vector store. A worker leases a queue, carries out its head,
+then the next, and lets go; so a user's writes are carried out one at a time, in the order they were accepted, whoever
+does it. A lease is a row changed by one conditional statement; it ends by itself when a dead worker no longer renews
+it, and every new lease raises the queue's fencing token. Whatever a worker commits, it commits under a lock on the
+queue's row after comparing that token (:func:`hold`), so a worker that lost its lease cannot change anything any
+more.
+
+Every function takes an open transaction; none commits. Promises that need two functions together say so.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from sqlalchemy import Connection, and_, bindparam, case, delete, func, insert, literal, or_, select, update
+from sqlalchemy.dialects import postgresql, sqlite
+
+from utils.errors import LeaseLost
+from utils.state.tables import epoch_now, write_queues, writes
+
+PENDING: Final = "pending"
+DONE: Final = "done"
+FAILED: Final = "failed"
+
+# A queue whose own credentials nobody uses any more is taken over by other credentials of the same store after this
+# long.
+ORPHANED_AFTER_S: Final = 15.0
+
+
+@dataclass(frozen=True, slots=True)
+class NewWrite:
+    """A write about to be accepted.
+
+    Attributes:
+        id: chosen by the caller (a UUID in text form); answered to the user as ``write_id``.
+        scope: the vector store it belongs to (``Settings.store_identity``).
+        user_id: whose memories it changes.
+        kind: add, update, delete or delete_all.
+        payload: what to do, as JSON.
+        fingerprint: of the credentials it was accepted under.
+        accepted_by: the accepting process.
+    """
+
+    id: str
+    scope: str
+    user_id: str
+    kind: str
+    payload: Mapping[str, Any]
+    fingerprint: str
+    accepted_by: str
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """A lease on one queue: only its holder, and only with this token, may commit anything about the queue's writes."""
+
+    scope: str
+    user_id: str
+    owner: str
+    token: int
+
+
+@dataclass(frozen=True, slots=True)
+class Write:
+    """A pending write as the worker sees it; ``plan`` is None until one has been committed."""
+
+    id: str
+    user_id: str
+    kind: str
+    payload: Mapping[str, Any]
+    plan: Mapping[str, Any] | None
+    attempts: int
+    wait_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class WriteState:
+    """What is known of a write: its status, its result once done, its reason once failed or postponed."""
+
+    user_id: str
+    kind: str
+    status: str
+    attempts: int
+    result: Mapping[str, Any] | None
+    error_code: str | None
+    error: str | None
+    created_at: float
+    finished_at: float | None
+
+
+def accept(conn: Connection, write: NewWrite, most_pending: int) -> bool:
+    """Record a write and wake its queue; False when ``most_pending`` of the accepting process are already waiting.
+
+    The queue's row is locked first, so that writes accepted at once for one user get their numbers in commit order.
+    Writes that wait for their next attempt do not count against the guard: they occupy nobody.
+    """
+    _wake(conn, write)
+    waiting = (
+        select(func.count())
+        .where(writes.c.accepted_by == write.accepted_by, writes.c.status == PENDING)
+        .where(writes.c.next_attempt_at <= epoch_now())
+        .scalar_subquery()
+    )
+    values = {
+        writes.c.id: literal(write.id),
+        writes.c.scope: literal(write.scope),
+        writes.c.user_id: literal(write.user_id),
+        writes.c.kind: literal(write.kind),
+        writes.c.payload: literal(write.payload, writes.c.payload.type),
+        writes.c.fingerprint: literal(write.fingerprint),
+        writes.c.accepted_by: literal(write.accepted_by),
+        writes.c.status: literal(PENDING),
+        writes.c.next_attempt_at: epoch_now(),
+        writes.c.created_at: epoch_now(),
+    }
+    row = select(*values.values()).where(waiting < most_pending)
+    return conn.execute(insert(writes).from_select(list(values), row).returning(writes.c.seq)).first() is not None
+
+
+def _wake(conn: Connection, write: NewWrite) -> None:
+    """Make the queue due now, creating it if this is the user's first write."""
+    dialect_insert = postgresql.insert if conn.dialect.name == "postgresql" else sqlite.insert
+    fresh = dialect_insert(write_queues).values(
+        scope=write.scope, user_id=write.user_id, fingerprint=write.fingerprint, due_at=epoch_now()
+    )
+    conn.execute(
+        fresh.on_conflict_do_update(
+            index_elements=[write_queues.c.scope, write_queues.c.user_id],
+            set_={
+                "fingerprint": fresh.excluded.fingerprint,
+                "due_at": func.coalesce(write_queues.c.due_at, fresh.excluded.due_at),
+            },
+        )
+    )
+
+
+def claim(conn: Connection, *, scope: str, fingerprint: str, owner: str, most: int, lease_s: float) -> list[Claim]:
+    """Lease up to ``most`` due queues of ``scope`` that nobody holds, longest waiting first.
+
+    Args:
+        scope: the vector store.
+        fingerprint: the worker's credentials; queues accepted under others are left to those for
+            :data:`ORPHANED_AFTER_S`.
+        owner: the worker, in the lease.
+        most: how many queues it can work on.
+        lease_s: seconds until the leases end unless renewed.
+    """
+    queue = write_queues.c
+    free = or_(queue.lease_expires_at.is_(None), queue.lease_expires_at <= epoch_now())
+    ours = or_(queue.fingerprint == fingerprint, queue.due_at <= epoch_now() - ORPHANED_AFTER_S)
+    due = (
+        select(queue.scope, queue.user_id)
+        .where(queue.scope == scope, queue.due_at <= epoch_now(), free, ours)
+        .order_by(queue.due_at)
+        .limit(most)
+        .with_for_update(skip_locked=True)  # SQLite has one writer at a time and compiles it away
+    ).cte("due")
+    leased = (
+        update(write_queues)
+        .where(queue.scope == due.c.scope, queue.user_id == due.c.user_id)
+        .values(owner=owner, token=queue.token + 1, lease_expires_at=epoch_now() + lease_s)
+        .returning(queue.scope, queue.user_id, queue.owner, queue.token)
+    )
+    return [Claim(*row) for row in conn.execute(leased)]
+
+
+def renew(conn: Connection, claims: Sequence[Claim], lease_s: float) -> list[Claim]:
+    """Extend the leases in ``claims`` that are still held; the ones that were lost are returned."""
+    lost = []
+    for held in sorted(claims, key=lambda one: one.user_id):  # one order everywhere: no deadlock between workers
+        extended = update(write_queues).where(_is(held)).values(lease_expires_at=epoch_now() + lease_s)
+        if conn.execute(extended).rowcount == 0:
+            lost.append(held)
+    return lost
+
+
+def hold(conn: Connection, held: Claim) -> None:
+    """Lock the queue for the rest of the transaction and make sure ``held`` is still its lease.
+
+    Raises:
+        LeaseLost: another worker has it by now.
+    """
+    locked = select(write_queues.c.token).where(_is(held)).with_for_update()
+    if conn.execute(locked).first() is None:
+        raise LeaseLost("error_lease_lost")
+
+
+def head(conn: Connection, held: Claim) -> Write | None:
+    """The oldest pending write of the queue, with the seconds until its next attempt; None when there is none."""
+    columns = writes.c
+    wait_s = columns.next_attempt_at - epoch_now()
+    row = conn.execute(
+        select(columns.id, columns.user_id, columns.kind, columns.payload, columns.plan, columns.attempts, wait_s)
+        .where(columns.scope == held.scope, columns.user_id == held.user_id, columns.status == PENDING)
+        .order_by(columns.seq)
+        .limit(1)
+    ).first()
+    return None if row is None else Write(*row)
+
+
+def record_plan(conn: Connection, held: Claim, write_id: str, plan: Mapping[str, Any]) -> None:
+    """Commit what a write will do, before any of it is done. From here on nothing about it is decided again."""
+    hold(conn, held)
+    conn.execute(update(writes).where(writes.c.id == write_id).values(plan=plan))
+
+
+def finish(conn: Connection, held: Claim, write_id: str, result: Mapping[str, Any]) -> None:
+    """Mark a write as carried out and erase its text; ``result`` keeps ids, events and counts only."""
+    hold(conn, held)
+    conn.execute(
+        update(writes)
+        .where(writes.c.id == write_id)
+        .values(
+            status=DONE, payload=None, plan=None, result=result, finished_at=epoch_now(), error_code=None, error=None
+        )
+    )
+
+
+def fail(conn: Connection, held: Claim, write_id: str, *, code: str, reason: str, parked: bool) -> None:
+    """Give a write up, with its reason. It keeps its payload; a parked one is taken up again by :func:`unpark`."""
+    hold(conn, held)
+    conn.execute(
+        update(writes)
+        .where(writes.c.id == write_id)
+        .values(status=FAILED, parked=parked, finished_at=epoch_now(), error_code=code, error=reason)
+    )
+
+
+def postpone(conn: Connection, held: Claim, write_id: str, *, delay_s: float, code: str, reason: str) -> None:
+    """Count a failed attempt and set the next one; the queue waits with it, so that order is kept."""
+    hold(conn, held)
+    conn.execute(
+        update(writes)
+        .where(writes.c.id == write_id)
+        .values(attempts=writes.c.attempts + 1, next_attempt_at=epoch_now() + delay_s, error_code=code, error=reason)
+    )
+
+
+def release(conn: Connection, held: Claim) -> None:
+    """Give the queue back; it becomes due again when its head is.
+
+    Two statements on purpose: the first locks the row, and only a statement begun after that sees a write that was
+    being accepted meanwhile.
+    """
+    hold(conn, held)
+    columns = writes.c
+    oldest = (
+        select(columns.next_attempt_at)
+        .where(columns.scope == held.scope, columns.user_id == held.user_id, columns.status == PENDING)
+        .order_by(columns.seq)
+        .limit(1)
+        .scalar_subquery()
+    )
+    conn.execute(update(write_queues).where(_is(held)).values(owner=None, lease_expires_at=None, due_at=oldest))
+
+
+def _is(held: Claim) -> Any:
+    queue = write_queues.c
+    return and_(
+        queue.scope == held.scope, queue.user_id == held.user_id, queue.owner == held.owner, queue.token == held.token
+    )
+
+
+def unpark(conn: Connection, scope: str, fingerprint: str, *, tried_too: bool = False) -> int:
+    """Put the parked writes of ``scope`` back in line, each in its old place; how many there were.
+
+    Args:
+        conn: an open transaction.
+        scope: the vector store.
+        fingerprint: the credentials that will carry them out.
+        tried_too: also the ones that failed under these very credentials (they have just been validated).
+    """
+    parked = and_(writes.c.scope == scope, writes.c.status == FAILED, writes.c.parked.is_(True))
+    if not tried_too:
+        parked = and_(parked, writes.c.fingerprint != fingerprint)
+    users = select(writes.c.user_id).where(parked).distinct()
+    queues = update(write_queues).where(write_queues.c.scope == scope, write_queues.c.user_id.in_(users))
+    conn.execute(queues.values(due_at=epoch_now(), fingerprint=fingerprint))
+    fresh = {"status": PENDING, "parked": False, "attempts": 0, "finished_at": None, "error": None, "error_code": None}
+    revived = update(writes).where(parked)
+    return conn.execute(revived.values(fingerprint=fingerprint, next_attempt_at=epoch_now(), **fresh)).rowcount
+
+
+def drop_failed_before(conn: Connection, held: Claim, write_id: str, agent_id: str | None) -> None:
+    """Drop the queue's failed writes that were accepted before ``write_id``, a delete_all: taken up later, they would
+    bring back what has just been deleted. With ``agent_id`` only that agent's additions.
+    """
+    mine = and_(writes.c.scope == held.scope, writes.c.user_id == held.user_id, writes.c.status == FAILED)
+    accepted_at = select(writes.c.seq).where(writes.c.id == write_id).scalar_subquery()
+    earlier = conn.execute(select(writes.c.id, writes.c.payload).where(mine, writes.c.seq < accepted_at)).all()
+    superseded = [row.id for row in earlier if agent_id is None or row.payload.get("agent_id") == agent_id]
+    conn.execute(delete(writes).where(writes.c.id.in_(superseded)))
+
+
+_counts = select(
+    func.coalesce(func.sum(case((writes.c.status == PENDING, 1), else_=0)), 0),
+    func.coalesce(func.sum(case((writes.c.status == FAILED, 1), else_=0)), 0),
+).where(writes.c.scope == bindparam("scope"), writes.c.status != DONE)
+_counts_of_user = _counts.where(writes.c.user_id == bindparam("user_id"))
+
+
+def counts(conn: Connection, scope: str, user_id: str | None = None) -> tuple[int, int]:
+    """How many writes are pending and how many have failed, of one user or of the whole store."""
+    if user_id is None:
+        row = conn.execute(_counts, {"scope": scope}).one()
+    else:
+        row = conn.execute(_counts_of_user, {"scope": scope, "user_id": user_id}).one()
+    return int(row[0]), int(row[1])
+
+
+def state_of(conn: Connection, scope: str, write_id: str) -> WriteState | None:
+    """What became of a write; None when it is unknown here (or old enough to be gone)."""
+    columns = writes.c
+    row = conn.execute(
+        select(
+            columns.user_id,
+            columns.kind,
+            columns.status,
+            columns.attempts,
+            columns.result,
+            columns.error_code,
+            columns.error,
+            columns.created_at,
+            columns.finished_at,
+        ).where(columns.scope == scope, columns.id == write_id)
+    ).first()
+    return None if row is None else WriteState(**row._mapping)
+
+
+def purge(conn: Connection, *, status: str, older_than_s: float, most: int) -> int:
+    """Delete up to ``most`` writes of ``status`` that ended more than ``older_than_s`` ago; how many it were."""
+    old = (
+        select(writes.c.seq)
+        .where(writes.c.status == status, writes.c.finished_at < epoch_now() - older_than_s)
+        .limit(most)
+    )
+    return conn.execute(delete(writes).where(writes.c.seq.in_(old))).rowcount

@@ -1,0 +1,95 @@
+"""The one frame around every tool call: parse, run on the loop, map what went wrong, answer.
+
+A tool file declares its parameters and outputs and awaits one operation; everything a call can do wrong ends here, as
+an envelope with a sentence. The frame promises: nothing is raised into the workflow; every variable of the tool's
+``output_schema`` is sent, on success and on failure; the answer comes within the time-out plus a second; what nobody
+foresaw is logged with an id that the sentence names, and shown without its text.
+
+Tool files import this module, not the class: the SDK takes every ``Tool`` subclass it finds in a file's namespace for
+the tool.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+import uuid
+from abc import abstractmethod
+from collections.abc import Generator, Mapping
+from typing import TYPE_CHECKING, Any, ClassVar, Final
+
+from dify_plugin import Tool
+from dify_plugin.entities.tool import ToolInvokeMessage
+
+from utils import log, messages, params
+from utils.errors import PluginError
+from utils.results import Answer
+from utils.runtime.runtime import runtime
+
+if TYPE_CHECKING:
+    from utils.memory.memory import Memory
+
+_log = logging.getLogger(__name__)
+
+MAX_REQUEST_TIMEOUT_S: Final = 60.0  # SPEC 4: no tool but delete_all and extraction waits longer
+
+
+class MemoryTool(Tool):
+    """Base of the tools.
+
+    Attributes:
+        parameters: what the tool takes; the yaml file says the same (a test compares them).
+        outputs: the variables it sends beside ``status``, ``messages`` and ``results``, with their values on failure.
+        empty: ``results`` on failure.
+        longest_timeout_s: the most a caller may ask for.
+    """
+
+    parameters: ClassVar[tuple[params.Parameter, ...]] = ()
+    outputs: ClassVar[Mapping[str, Any]] = {}
+    empty: ClassVar[Any] = None
+    longest_timeout_s: ClassVar[float] = MAX_REQUEST_TIMEOUT_S
+
+    @abstractmethod
+    async def run(self, memory: Memory, given: dict[str, Any]) -> Answer:
+        """The tool's one operation, with its parsed parameters; runs on the loop."""
+
+    def _invoke(self, tool_parameters: dict[str, Any]) -> Generator[ToolInvokeMessage, None, None]:
+        started = time.perf_counter()
+        language = str(self.runtime.credentials.get("language") or messages.DEFAULT_LANGUAGE)
+        trace = ""
+        try:
+            given = params.parse(self.parameters, tool_parameters)
+            trace = given.get("run_id") or ""
+            answer = self._call(given, trace)
+            sentence = messages.render(answer.key, language, **answer.params)
+        except PluginError as exc:
+            answer, sentence = self._failed(exc.status, exc.key), exc.sentence(language)
+        except Exception as exc:  # noqa: BLE001 - the frame: nothing may leave the tool but an envelope
+            error_id = uuid.uuid4().hex[:8]
+            log.unexpected(_log, f"unexpected failure {error_id}", exc)
+            answer = self._failed("ERROR", "error_internal")
+            sentence = messages.render("error_internal", language, error_id=error_id)
+        elapsed_ms = (time.perf_counter() - started) * 1000
+        _log.info("%s%s %s in %.1f ms", f"[{trace}] " if trace else "", type(self).__name__, answer.status, elapsed_ms)
+        yield from self._messages(answer, sentence, language)
+
+    def _call(self, given: dict[str, Any], trace: str) -> Answer:
+        credentials = self.runtime.credentials
+        synchronous = not runtime().settings(credentials).async_mode
+        timeout_s = None if synchronous else self._timeout_s(given)
+        return runtime().call(credentials, lambda memory: self.run(memory, given), timeout_s=timeout_s, trace=trace)
+
+    def _timeout_s(self, given: Mapping[str, Any]) -> float:
+        return min(float(given["timeout"]), self.longest_timeout_s)
+
+    def _failed(self, status: str, key: str) -> Answer:
+        return Answer(self.empty, key, extra=dict(self.outputs), status=status)
+
+    def _messages(self, answer: Answer, sentence: str, language: str) -> Generator[ToolInvokeMessage, None, None]:
+        envelope = {"status": answer.status, "messages": sentence, "results": answer.results}
+        variables = {**envelope, **{name: answer.extra.get(name, value) for name, value in self.outputs.items()}}
+        yield self.create_json_message(variables)
+        notes = [messages.render(key, language, **values) for key, values in answer.notes]
+        yield self.create_text_message("\n".join((sentence, *answer.lines, *notes)))
+        for name, value in variables.items():
+            yield self.create_variable_message(name, value)
