@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import os
+import re
 import signal
 import sys
 import time
@@ -54,7 +55,7 @@ def main() -> int:
         console.print(str(error) or type(error).__name__, markup=False, highlight=False)
         return 1
     if options.record is not None:
-        console.save_svg(str(options.record), title="make demo")
+        options.record.write_text(_picture(console), encoding="utf-8")
     return 0
 
 
@@ -102,6 +103,11 @@ def _start(stack: contextlib.ExitStack, terminal: Terminal, data: Path) -> tuple
     size = f"first line after start, {plugin.rss_bytes() / 1e6:.0f} MB"
     terminal.started("python -m main", size, plugin.first_line_s or 0.0)
     return plugin, credential_set(endpoint, pgvector_block(database, endpoint.dimensions))
+
+
+def _picture(console: Console) -> str:
+    """What was shown, as SVG; without rich's web fonts, so that whoever looks at it fetches nothing from elsewhere."""
+    return re.sub(r"@font-face\s*{.*?}\s*", "", console.export_svg(title="make demo"), flags=re.DOTALL)
 
 
 def _shown(path: Path) -> str:

@@ -133,6 +133,13 @@ def test_messages_come_in_the_language_of_the_credentials(plugin: Plugin) -> Non
     assert plugin.call("search_memory", query="tea", user_id="alice").text.isascii() is False
 
 
+def test_changed_credentials_reach_the_same_store_while_the_old_ones_are_in_use(plugin: Plugin) -> None:
+    plugin.accept("alice", "I like tea.")
+    for language in ("pt_BR", "ja_JP", "zh_Hans", "en_US", "pt_BR", "ja_JP"):  # more sets than are held open at once
+        plugin.with_credentials(language=language, heartbeat_interval=f"{30 + len(language)}").drain("alice")
+    assert plugin.texts("alice") == ["I like tea"]
+
+
 def test_nothing_but_the_protocol_is_on_stdout(plugin: Plugin) -> None:
     plugin.accept("alice", "My password is hunter2.")
     plugin.drain("alice")

@@ -199,7 +199,7 @@ def _check_graph(provider: str, config: dict[str, Any], where: Where) -> dict[st
     for key in ("username", "password"):
         if provider == "neo4j":
             _need_text(config, key, where, provider)
-        if not isinstance(config.get(key, ""), str):
+        if not isinstance(config.get(key), str | None):
             raise where.at(key).error("credentials_need_text", found=values.found(config[key]))
     if config.get("database") is not None:
         values.text(config["database"], where.at("database"))

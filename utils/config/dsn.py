@@ -157,9 +157,9 @@ def with_statement_timeout(conninfo: str, timeout_ms: int) -> str:
 
 def address(parameters: Mapping[str, str]) -> tuple[str, str, str]:
     """Host, port and database these parameters lead to, with libpq's defaults filled in; several hosts stay a list."""
-    host = parameters.get("host") or parameters.get("hostaddr") or f"service={parameters.get('service', '')}"
-    if host == "service=":
-        host = "localhost"
+    host = parameters.get("host") or parameters.get("hostaddr") or "localhost"
+    if "service" in parameters and host == "localhost":
+        host = f"service={parameters['service']}"  # its file says which host
     port = ",".join(each or _DEFAULT_PORT for each in parameters.get("port", "").split(","))
     return host.lower(), port, parameters.get("dbname") or parameters.get("user", "")
 

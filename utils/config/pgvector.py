@@ -59,6 +59,8 @@ class PgvectorConfig:
         pool_reconnect_timeout_s: how long a lost server is tried again before the pool reports it.
         pool_open: whether the pool connects when it is opened rather than at first use.
         pool_check: whether a connection is tested before it is handed out.
+        address: host, port and database, with libpq's defaults filled in.
+        tenant: what of the user name tells databases behind one shared address apart; mostly empty.
     """
 
     conninfo: str = field(repr=False)

@@ -82,6 +82,11 @@ class Settings(BaseModel):
     store_identity: str
 
     @property
+    def store_fingerprint(self) -> tuple[str, int | None]:
+        """Tells vector stores apart as connections: everything the block says, and the vectors' length."""
+        return self.vector_store.model_dump_json(), self.embedding_dims
+
+    @property
     def embedding_dims(self) -> int | None:
         """Length of the vectors as far as the credentials tell: the embedder's word, else the store's."""
         return _embedder_dims(self.embedder) or _store_dims(self.vector_store, self.pgvector)

@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import Sequence
-from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final
 
 from utils import mem0_parts
@@ -30,25 +29,26 @@ _STATEMENT_TIMEOUT_MS: Final = 60_000  # nothing waits longer for a read or writ
 
 
 class Client:
-    """Model, embedder, store and reranker of one credential set. Constructing it does no I/O."""
+    """Model, embedder, store and reranker of one credential set. Constructing it does no I/O.
 
-    def __init__(self, settings: Settings) -> None:
+    Args:
+        settings: the credentials, read.
+        store: the vector store they name (:func:`build_store`), shared with other sets that name the same.
+    """
+
+    def __init__(self, settings: Settings, store: Store) -> None:
+        self.store = store
         self._settings = settings
         self._building = asyncio.Lock()
         self._chat_model: ChatModel | None = None
+        self._embedder: Embedder | None = None
+        self._reranker: Any | None = None
 
-    async def open(self) -> None:
-        """Connect the store. Idempotent."""
-        await self.store.open()
-
-    async def close(self) -> None:
-        """Close every connection the parts hold. Idempotent."""
-        if "store" in self.__dict__:
-            await self.store.close()
-        if "embedder" in self.__dict__:
-            self.embedder.close()
-        if self._chat_model is not None:
-            self._chat_model.close()
+    def close(self) -> None:
+        """Close the connections of model and embedder. Idempotent."""
+        for part in (self._embedder, self._chat_model):
+            if part is not None:
+                part.close()
 
     async def chat_model(self) -> ChatModel:
         """The model, built at the first call."""
@@ -59,54 +59,84 @@ class Client:
                 self._chat_model = ChatModel(llm, block.provider, block.timeout_s or _MODEL_TIMEOUT_S)
             return self._chat_model
 
-    @cached_property
-    def embedder(self) -> Embedder:
-        """The embedder."""
-        block = self._settings.embedder
-        built = mem0_parts.build_embedder(block.provider, dict(block.config))
-        timeout_s = block.timeout_s or _EMBEDDER_TIMEOUT_S
-        return Embedder(built, block.provider, timeout_s, self._settings.embedding_dims)
+    async def embedder(self) -> Embedder:
+        """The embedder, built at the first call (Ollama's asks its server while it is made)."""
+        if self._embedder is None:
+            async with self._building:
+                if self._embedder is None:
+                    block = self._settings.embedder
+                    built = await hop(mem0_parts.build_embedder, block.provider, dict(block.config))
+                    timeout_s = block.timeout_s or _EMBEDDER_TIMEOUT_S
+                    self._embedder = Embedder(built, block.provider, timeout_s, self._settings.embedding_dims)
+        return self._embedder
 
-    @cached_property
-    def store(self) -> Store:
-        """The vector store: our own for pgvector, mem0's class behind our promises for every other."""
-        block = self._settings.vector_store
-        if self._settings.pgvector is not None:
-            from utils.memory.pgvector import PgvectorStore
-
-            return PgvectorStore(self._settings.pgvector, self._settings.embedding_dims, _STATEMENT_TIMEOUT_MS)
-        from utils.memory.mem0_store import Mem0Store
-
-        return Mem0Store(
-            block.provider, block.config, lambda: mem0_parts.build_vector_store(block.provider, dict(block.config))
-        )
-
-    @cached_property
-    def reranker(self) -> Any | None:
-        """mem0's reranker object, or None when none is configured."""
-        block = self._settings.reranker
-        return None if block is None else mem0_parts.build_reranker(block.provider, dict(block.config))
-
-    def rerank(self, query: str, texts: Sequence[str]) -> list[float]:
-        """How relevant each text is to ``query``, 0..1, in the order given. Blocks; called in a worker.
+    async def embed(self, text: str) -> list[float]:
+        """The vector of a text to search with.
 
         Raises:
-            ServiceUnavailable: the reranker failed. mem0's rerankers raise nothing and answer one and the same
-                constant for all texts instead: 0.0, or 0.5 for ``llm_reranker`` (measured).
+            ServiceError: part ``embedder``.
         """
-        documents = [{"memory": text, "position": position} for position, text in enumerate(texts)]
-        try:
-            ranked = self.reranker.rerank(query, documents, top_k=len(documents)) if self.reranker else []
-        except Exception as exc:
-            raise map_error(exc, "reranker") from exc
-        scores = {document["position"]: float(document["rerank_score"]) for document in ranked}
-        if (
-            len(scores) != len(texts)
-            or set(scores.values()) <= {0.0}
-            or (len(texts) > 1 and set(scores.values()) == {0.5})
-        ):
-            raise ServiceUnavailable("service_unavailable", part="reranker", reason="no scores")
-        values = [scores[position] for position in range(len(texts))]
-        if all(0.0 <= value <= 1.0 for value in values):
-            return values
-        return [1.0 / (1.0 + math.exp(-value)) for value in values]  # cross encoders answer logits
+        return await hop((await self.embedder()).embed, text)
+
+    async def embed_batch(self, texts: Sequence[str]) -> list[list[float]]:
+        """The vectors of texts to store, in their order.
+
+        Raises:
+            ServiceError: part ``embedder``.
+        """
+        return await hop((await self.embedder()).embed_batch, texts) if texts else []
+
+    @property
+    def reranks(self) -> bool:
+        """Whether a reranker is configured."""
+        return self._settings.reranker is not None
+
+    async def rerank(self, query: str, texts: Sequence[str]) -> list[float]:
+        """How relevant each text is to ``query``, 0..1, in the order given.
+
+        Raises:
+            ServiceError: part ``reranker``.
+        """
+        async with self._building:
+            block = self._settings.reranker
+            if self._reranker is None and block is not None:
+                self._reranker = await hop(mem0_parts.build_reranker, block.provider, dict(block.config))
+        return await hop(_relevance, self._reranker, query, texts)
+
+
+def build_store(settings: Settings) -> Store:
+    """The vector store ``settings`` name: our own class for pgvector, mem0's behind our promises for every other."""
+    block = settings.vector_store
+    if settings.pgvector is not None:
+        from utils.memory.pgvector import PgvectorStore
+
+        return PgvectorStore(settings.pgvector, settings.embedding_dims, _STATEMENT_TIMEOUT_MS)
+    from utils.memory.mem0_store import Mem0Store
+
+    return Mem0Store(
+        block.provider,
+        block.config,
+        lambda: mem0_parts.build_vector_store(block.provider, block.config, settings.embedding_dims),
+    )
+
+
+def _relevance(reranker: Any, query: str, texts: Sequence[str]) -> list[float]:
+    """Ask one of mem0's rerankers; blocks.
+
+    Raises:
+        ServiceUnavailable: it failed. mem0's rerankers raise nothing and answer one and the same constant for all texts
+            instead: 0.0, or 0.5 for ``llm_reranker`` (measured).
+    """
+    documents = [{"memory": text, "position": position} for position, text in enumerate(texts)]
+    try:
+        ranked = reranker.rerank(query, documents, top_k=len(documents))
+    except Exception as exc:
+        raise map_error(exc, "reranker") from exc
+    scores = {document["position"]: float(document["rerank_score"]) for document in ranked}
+    constant = set(scores.values()) <= {0.0} or (len(texts) > 1 and set(scores.values()) == {0.5})
+    if len(scores) != len(texts) or constant:
+        raise ServiceUnavailable("service_unavailable", part="reranker", reason="no scores")
+    values = [scores[position] for position in range(len(texts))]
+    if all(0.0 <= value <= 1.0 for value in values):
+        return values
+    return [1.0 / (1.0 + math.exp(-value)) for value in values]  # cross encoders answer logits

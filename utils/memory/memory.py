@@ -16,15 +16,13 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
 from utils import log
-from utils.config.state_location import state_location
-from utils.errors import NotFound, Overloaded, PluginError, ServiceUnavailable
+from utils.errors import NotFound, Overloaded, PluginError, ServiceError, ServiceUnavailable
 from utils.memory import filters, recall
 from utils.memory.client import Client
 from utils.memory.outcomes import Accepted, Backlog, Done, Found, Page
 from utils.memory.request import Add, Delete, DeleteAll, Update, WriteRequest
-from utils.memory.store import Owner, Row
+from utils.memory.store import Owner, Row, Store
 from utils.memory.worker import Worker
-from utils.runtime.blocking import hop
 from utils.runtime.lanes import Lane
 from utils.state import history, writes
 from utils.state.engine import StateStore
@@ -38,6 +36,7 @@ _log = logging.getLogger(__name__)
 _CHECK_EMBEDDER_S: Final = 6.0  # shares of the 15 s a validation may take (SPEC 2)
 _CHECK_STORE_S: Final = 5.0
 _CHECK_STATE_S: Final = 3.5
+_NO_MEMORY: Final = str(uuid.UUID(int=0))
 _RECHECK_S: Final = 1.0  # synchronous mode: how often to look whether another process has carried the write out
 
 
@@ -48,16 +47,23 @@ class WriteFailed(PluginError):
 
 
 class Memory:
-    """Operations on the memories of one credential set. Constructing it does no I/O; use it on the loop."""
+    """Operations on the memories of one credential set. Constructing it does no I/O; use it on the loop.
 
-    def __init__(self, settings: Settings) -> None:
+    Args:
+        settings: the credentials, read.
+        store: the vector store they name; closed by whoever made it.
+        state: the state store they name; closed by whoever made it.
+    """
+
+    def __init__(self, settings: Settings, store: Store, state: StateStore) -> None:
         self.settings = settings
         self._scope = settings.store_identity
         width = settings.max_concurrent_memory_operations
         self._reads, self._writes = Lane("reads", width), Lane("writes", width)
-        self._state = StateStore(state_location(settings))
-        self.client = Client(settings)
+        self._state, self._store = state, store
+        self.client = Client(settings, store)
         self._worker = Worker(self.client, self._state, self._scope, settings.fingerprint, self._writes)
+        self._heart: asyncio.Task[None] | None = None
         self._resumed = asyncio.Lock()
         self._has_resumed = False
 
@@ -69,6 +75,7 @@ class Memory:
             if not self._has_resumed:
                 await self.resume(tried_too=False)
                 self._worker.start()
+                self._heart = asyncio.create_task(self._keep_alive())
                 self._has_resumed = True
 
     async def resume(self, *, tried_too: bool) -> None:
@@ -87,12 +94,27 @@ class Memory:
         self._worker.wake()
 
     async def close(self, drain_s: float) -> None:
-        """Let running writes finish for ``drain_s`` seconds, then close every part. Idempotent."""
+        """Let running writes finish for ``drain_s`` seconds, then close what is this set's alone. Idempotent."""
+        if self._heart is not None:
+            self._heart.cancel()
         await self._worker.stop(drain_s)
         self._reads.close()
         self._writes.close()
-        await self.client.close()
-        await self._state.close()
+        self.client.close()
+
+    async def _keep_alive(self) -> None:
+        """Use the database connections now and then, so that no firewall in between forgets them.
+
+        The HTTP clients of the models need none: they drop a connection after seconds of idleness by themselves.
+        """
+        self._reads.adopt()
+        while True:
+            await asyncio.sleep(self.settings.heartbeat_interval_s)
+            try:
+                await self._store.get(_NO_MEMORY)
+                await self._state.read(lambda conn: writes.counts(conn, self._scope, ""))
+            except ServiceError as exc:
+                _log.warning("keep-alive failed: %s", exc)
 
     async def check(self) -> None:
         """One live round trip through embedder, vector store and state store that changes no memory, within 15 s.
@@ -102,10 +124,10 @@ class Memory:
         """
         async with self._reads.enter():
             async with _answering("embedder", _CHECK_EMBEDDER_S):
-                vector = await hop(self.client.embedder.embed, "connection check")
+                vector = await self.client.embed("connection check")
             async with _answering("vector_store", _CHECK_STORE_S):
-                await self.client.open()
-                await self.client.store.check(len(vector))
+                await self._store.open()
+                await self._store.check(len(vector))
             async with _answering("state_store", _CHECK_STATE_S):
                 await self._state.open()
                 await self.resume(tried_too=True)
@@ -118,22 +140,16 @@ class Memory:
         """The owner's memories most similar to ``query`` (see ``recall.search``)."""
         condition = _compiled(given_filters)
         async with self._reads.enter():
-            await self.client.open()
-            backlog = asyncio.ensure_future(self._backlog(owner.user_id))
-            try:
-                hits = await recall.search(
-                    self.client, query, owner, top_k=top_k, threshold=threshold, condition=condition
-                )
-                return Found(hits, await backlog)
-            finally:
-                backlog.cancel()
+            await self._store.open()
+            found = recall.search(self.client, query, owner, top_k=top_k, threshold=threshold, condition=condition)
+            return Found(*await asyncio.gather(found, self._backlog(owner.user_id)))
 
     async def page(self, owner: Owner, *, limit: int, offset: int, given_filters: Mapping[str, Any] | None) -> Page:
         """One page of the owner's memories, newest first."""
         condition = _compiled(given_filters)
         async with self._reads.enter():
-            await self.client.open()
-            rows, total = await self.client.store.page(owner, limit, offset, condition)
+            await self._store.open()
+            rows, total = await self._store.page(owner, limit, offset, condition)
             return Page(rows, total, await self._backlog(owner.user_id))
 
     async def get(self, memory_id: str, user_id: str | None) -> Row:
@@ -158,8 +174,8 @@ class Memory:
             return entries
 
     async def _existing(self, memory_id: str, user_id: str | None) -> Row:
-        await self.client.open()
-        row = await self.client.store.get(memory_id)
+        await self._store.open()
+        row = await self._store.get(memory_id)
         if row is None or not row.user_id or (user_id is not None and row.user_id != user_id):
             raise NotFound("error_not_found", memory_id=memory_id)
         return row

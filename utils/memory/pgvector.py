@@ -106,12 +106,13 @@ class PgvectorStore:
             return []
         query = Vector(vector)
         where = _where(owner, condition)
-        if not self._is_large(owner):
-            rows = await self._search_small(table, query, owner, where, top_k)
-            if rows is not None:
+        size = self._sizes.get(owner.user_id)
+        if size is None:
+            counted, rows = await self._search_counting(table, query, owner, where, top_k)
+            size = self._sizes.put(owner.user_id, counted)
+            if size is _Size.SMALL or size is _Size.MIDDLE:
                 return rows
-            self._remember_large(owner)
-        if await self._has_index(table):
+        if size is _Size.LARGE and await self._has_index(table):
             rows = await self._search_index(table, query, owner, where, top_k)
             if len(rows) == top_k:
                 return rows

@@ -22,6 +22,11 @@ _VALUE: Final = "(payload -> %s::text)"
 _TEXT: Final = '((payload ->> %s::text) COLLATE "C")'
 _TYPE: Final = f"COALESCE(jsonb_typeof({_VALUE}), 'null')"
 _IS_INSTANT: Final = f"^({INSTANT_PATTERN})$"
+# Nearly every time there is, in UTC and before the 29th: told four times faster than by the pattern that knows all.
+_COMMON_INSTANT: Final = (
+    "^[1-9][0-9]{3}-(0[1-9]|1[0-2])-(0[1-9]|1[0-9]|2[0-8])"
+    "T([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9]([.][0-9]{1,6})?([+]00:00|Z)$"
+)
 _HAS_OFFSET: Final = f":[0-9.]*{OFFSET_PATTERN}$"  # a colon first: the month of a bare date looks like an offset
 
 
@@ -33,7 +38,7 @@ def instant_sql(text: str) -> str:
     # PostgreSQL rounds what is below a microsecond; the definition drops it.
     exact = f"regexp_replace({text}, '([.][0-9]{{6}})[0-9]+', '\\1')"
     return (
-        f"CASE WHEN {text} ~ '{_IS_INSTANT}' THEN"
+        f"CASE WHEN {text} ~ '{_COMMON_INSTANT}' THEN {text}::timestamptz WHEN {text} ~ '{_IS_INSTANT}' THEN"
         f" CASE WHEN {text} ~ '{_HAS_OFFSET}' THEN {exact}::timestamptz"
         f" ELSE {exact}::timestamp AT TIME ZONE 'UTC' END END"
     )

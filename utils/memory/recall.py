@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Final
 
 from utils.errors import ServiceError
 from utils.memory.store import Owner, Row
-from utils.runtime.blocking import hop
 
 if TYPE_CHECKING:
     from utils.memory.client import Client
@@ -43,19 +42,19 @@ async def search(
     Raises:
         ServiceError: embedder or store failed. A failing reranker only leaves the order of similarity.
     """
-    vector = await hop(client.embedder.embed, query)
-    wanted = top_k * _RERANKED if client.reranker is not None else top_k
+    vector = await client.embed(query)
+    wanted = top_k * _RERANKED if client.reranks else top_k
     rows = await client.store.search(vector, owner, wanted, condition)
     if threshold is not None:
         rows = [row for row in rows if (row.score or 0.0) >= threshold]
-    hits = await _reranked(client, query, rows) if client.reranker is not None and rows else [Hit(row) for row in rows]
+    hits = await _reranked(client, query, rows) if client.reranks and rows else [Hit(row) for row in rows]
     return hits[:top_k]
 
 
 async def _reranked(client: Client, query: str, rows: list[Row]) -> list[Hit]:
     """``rows`` in the reranker's order; in their own when it fails, which is said in the log."""
     try:
-        scores = await hop(client.rerank, query, [row.text for row in rows])
+        scores = await client.rerank(query, [row.text for row in rows])
     except ServiceError as exc:
         _log.warning("reranker failed (%s); results are in order of similarity", exc.params["reason"])
         return [Hit(row) for row in rows]

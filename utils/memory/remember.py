@@ -19,7 +19,6 @@ from utils.memory.plan import Change, Plan, with_vectors
 from utils.memory.request import Add, Delete, Update, WriteRequest
 from utils.memory.store import Owner, Row
 from utils.memory.text import same_text, windows
-from utils.runtime.blocking import hop
 
 if TYPE_CHECKING:
     from utils.memory.answer import Change as AnsweredChange
@@ -63,7 +62,7 @@ async def _plan_add(client: Client, write_id: str, owner: Owner, request: Add) -
 async def _candidates(client: Client, owner: Owner, texts: Sequence[str]) -> list[Row]:
     """The stored memories most similar to any part of ``texts``, best first."""
     pieces = windows("\n".join(texts))
-    vectors = await hop(client.embedder.embed_batch, pieces)
+    vectors = await client.embed_batch(pieces)
     found = await asyncio.gather(*(client.store.search(vector, owner, _CANDIDATES_PER_WINDOW) for vector in vectors))
     best: dict[str, Row] = {}
     for row in (row for rows in found for row in rows):
@@ -162,5 +161,4 @@ async def _plan_delete(client: Client, owner_id: str, request: Delete) -> Plan:
 
 async def _embedded(client: Client, changes: Sequence[Change]) -> Plan:
     texts = [change.text for change in changes if change.text is not None]
-    vectors = await hop(client.embedder.embed_batch, texts) if texts else []
-    return Plan(with_vectors(changes, vectors))
+    return Plan(with_vectors(changes, await client.embed_batch(texts)))

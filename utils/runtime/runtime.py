@@ -18,12 +18,16 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 from utils import log
+from utils.config.state_location import state_location
 from utils.errors import TimedOut
 from utils.runtime.loop import BackgroundLoop
+from utils.runtime.shared import Shared
 
 if TYPE_CHECKING:
     from utils.config.settings import Settings
     from utils.memory.memory import Memory
+    from utils.memory.store import Store
+    from utils.state.engine import StateStore
 
 _log = logging.getLogger(__name__)
 
@@ -39,6 +43,9 @@ class Runtime:
     def __init__(self) -> None:
         self._loop = BackgroundLoop()
         self._open: dict[str, _Opened] = {}  # by credentials, least recently used first; touched on the loop only
+        self._stores: Shared[Store] = Shared()
+        self._states: Shared[StateStore] = Shared()
+        self._closing: set[asyncio.Task[None]] = set()
         self._parsed: dict[str, Settings] = {}
         self._parsing = threading.Lock()
 
@@ -104,18 +111,15 @@ class Runtime:
         opened.calls += 1
         try:
             async with asyncio.timeout(timeout_s):
-                await opened.memory.open()
-                return await operation(opened.memory)
+                memory = await opened.memory()
+                await memory.open()
+                return await operation(memory)
         finally:
             opened.calls -= 1
             opened.used_at = time.monotonic()
 
     def _opened(self, key: str, settings: Settings) -> _Opened:
-        from utils.memory.memory import Memory
-
-        opened = self._open.pop(key, None)
-        if opened is None:
-            opened = _Opened(Memory(settings))
+        opened = self._open.pop(key, None) or _Opened(settings, self._stores, self._states)
         self._open[key] = opened  # now the most recently used
         self._close_unused()
         return opened
@@ -127,7 +131,9 @@ class Runtime:
             superfluous = len(self._open) - position > _MOST_OPEN or now - opened.used_at > _IDLE_S
             if superfluous and opened.calls == 0:
                 del self._open[key]
-                opened.closing = asyncio.get_running_loop().create_task(opened.memory.close(_IDLE_S))
+                closing = asyncio.get_running_loop().create_task(opened.close(_IDLE_S))
+                self._closing.add(closing)
+                closing.add_done_callback(self._closing.discard)
 
     def stop(self) -> None:
         """Take no new call, drain for at most 3 s, close every pool, stop the loop. Idempotent."""
@@ -136,17 +142,52 @@ class Runtime:
     async def _close_all(self) -> None:
         async with asyncio.TaskGroup() as closing:
             for opened in self._open.values():
-                closing.create_task(opened.memory.close(_DRAIN_S))
+                closing.create_task(opened.close(_DRAIN_S))
 
 
 class _Opened:
-    """A memory in use: how many calls run on it, and when the last one ended."""
+    """One credential set in use: its memory, how many calls run on it, and when the last one ended."""
 
-    def __init__(self, memory: Memory) -> None:
-        self.memory = memory
+    def __init__(self, settings: Settings, stores: Shared[Store], states: Shared[StateStore]) -> None:
         self.calls = 0
         self.used_at = time.monotonic()
-        self.closing: asyncio.Task[None] | None = None
+        self._settings = settings
+        self._stores = stores
+        self._states = states
+        self._making = asyncio.Lock()
+        self._memory: Memory | None = None
+
+    async def memory(self) -> Memory:
+        """The set's memory, made at the first call."""
+        if self._memory is None:
+            async with self._making:
+                if self._memory is None:
+                    self._memory = await self._make()
+        return self._memory
+
+    async def _make(self) -> Memory:
+        from utils.memory.client import build_store
+        from utils.memory.memory import Memory
+        from utils.state.engine import StateStore
+
+        settings = self._settings
+        location = state_location(settings)
+        state = await self._states.acquire(location, lambda: StateStore(location))
+        try:
+            store = await self._stores.acquire(settings.store_fingerprint, lambda: build_store(settings))
+        except BaseException:  # cancelled while a predecessor closes
+            await self._states.release(location)
+            raise
+        return Memory(settings, store, state)
+
+    async def close(self, drain_s: float) -> None:
+        """Drain, then let go of what is shared with other sets."""
+        async with self._making:
+            memory, self._memory = self._memory, None
+        if memory is not None:
+            await memory.close(drain_s)
+            await self._stores.release(self._settings.store_fingerprint)
+            await self._states.release(state_location(self._settings))
 
 
 def _key(credentials: Mapping[str, Any]) -> str:

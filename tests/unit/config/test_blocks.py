@@ -66,6 +66,7 @@ def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         ("vector_store", "pinecone", {"api_key": "k", "collection_name": "c"}),
         ("graph", "neo4j", {"url": "bolt://h:7687", "username": "u", "password": "p", "database": "d"}),
         ("graph", "memgraph", {"url": "bolt+s://h:7687", "username": "", "password": ""}),
+        ("graph", "memgraph", {"url": "bolt://h", "username": None}),
         ("reranker", "cohere", {"api_key": "k", "model": "m", "top_k": 5}),
         ("reranker", "llm_reranker", {"provider": "openai", "model": "m", "api_key": "k"}),
         ("reranker", "llm_reranker", {"llm": {"provider": "ollama", "config": {"model": "m"}}, "top_k": 5}),

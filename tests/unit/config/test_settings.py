@@ -10,44 +10,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.unit.config.forms import LLM, POSTGRES, credentials, embedder, read, refusal, store
 from utils import mem0_parts, messages
 from utils.config import pgvector
 from utils.config.settings import Settings
 from utils.errors import CredentialError
 from utils.mem0_parts import FORM_NAMES, Kind
-
-LLM = {"provider": "openai", "config": {"model": "gpt", "api_key": "sk-llm", "timeout": 20}}
-EMBEDDER = {"provider": "openai", "config": {"model": "small", "api_key": "sk-embedder"}}
-POSTGRES = {"user": "alice", "password": "pw", "host": "db.example", "dbname": "memories"}
-
-
-def credentials(**changed: Any) -> dict[str, Any]:
-    """A complete form on pgvector; a keyword replaces a value, blocks by their short name."""
-    named = {FORM_NAMES.get(name, name): value for name, value in changed.items()}  # type: ignore[call-overload]
-    form = {
-        "local_llm_json_secret": json.dumps(LLM),
-        "local_embedder_json_secret": json.dumps(EMBEDDER),
-        "local_vector_db_json_secret": store("pgvector", **POSTGRES),
-    }
-    return form | named
-
-
-def store(provider: str, /, **config: Any) -> str:
-    return json.dumps({"provider": provider, "config": config})
-
-
-def embedder(**config: Any) -> str:
-    return json.dumps({"provider": "openai", "config": EMBEDDER["config"] | config})  # type: ignore[operator]
-
-
-def read(**changed: Any) -> Settings:
-    return Settings.from_credentials(credentials(**changed))
-
-
-def refusal(**changed: Any) -> str:
-    with pytest.raises(CredentialError) as caught:
-        read(**changed)
-    return str(caught.value)
 
 
 def test_the_defaults() -> None:
@@ -185,7 +153,7 @@ def test_a_store_that_would_land_in_tmp_is_warned_of() -> None:
 
 def test_settings_are_frozen() -> None:
     with pytest.raises(pydantic.ValidationError):
-        read().log_level = "DEBUG"  # type: ignore[misc]
+        read().log_level = "DEBUG"
 
 
 # --- fingerprint and store identity

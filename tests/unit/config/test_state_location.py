@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from psycopg.conninfo import conninfo_to_dict
 
-from tests.unit.config.test_settings import read, refusal, store
+from tests.unit.config.forms import read, refusal, store
 from utils.config.state_location import PostgresLocation, SqliteLocation, parse_location, state_folder, state_location
 from utils.errors import CredentialError
 

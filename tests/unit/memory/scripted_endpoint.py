@@ -1,4 +1,4 @@
-"""A model endpoint on 127.0.0.1 that answers what a test scripts, whatever the path: statuses, bodies, hangs, resets."""
+"""A model endpoint on 127.0.0.1 that answers what a test scripts: statuses, bodies, hangs, resets."""
 
 from __future__ import annotations
 

@@ -20,7 +20,7 @@ def summary(raw: Any, **options: Any) -> list[tuple[str, str | None, str]]:
     return [(change.event, change.memory, change.text) for change in read(raw, OFFERED, **options)]
 
 
-def answered(*changes: dict[str, Any]) -> str:
+def answered(*changes: Any) -> str:
     return json.dumps({"memory": list(changes)})
 
 

@@ -46,7 +46,9 @@ async def lane() -> AsyncIterator[None]:
     workers.close()
 
 
-def chat_model(endpoint: ScriptedEndpoint, provider: str = "openai", timeout_s: float = PATIENT_S, **config: Any) -> Any:
+def chat_model(
+    endpoint: ScriptedEndpoint, provider: str = "openai", timeout_s: float = PATIENT_S, **config: Any
+) -> Any:
     family = "openai" if provider == "openai_structured" else provider
     url = endpoint.base_url + ("" if provider in {"anthropic", "ollama"} else "/v1")
     settings = {"model": "m", "api_key": "sk-canary", f"{family}_base_url": url, **config}
@@ -114,9 +116,8 @@ def test_the_wait_a_service_asks_for_is_told(endpoint: ScriptedEndpoint) -> None
 @pytest.mark.parametrize("provider", ["openai", "openai_structured", "anthropic", "ollama"])
 def test_a_hanging_model_is_given_up(endpoint: ScriptedEndpoint, provider: str) -> None:
     endpoint.script(HANG)
-    config = {} if provider != "ollama" else {"api_key": None}
     with pytest.raises(ServiceUnavailable):
-        chat_model(endpoint, provider, IMPATIENT_S, **config).generate(MESSAGES)
+        chat_model(endpoint, provider, IMPATIENT_S).generate(MESSAGES)
 
 
 def test_a_hanging_embedder_is_given_up(endpoint: ScriptedEndpoint) -> None:
@@ -148,7 +149,7 @@ def test_lm_studio_gets_the_json_mode_it_knows(endpoint: ScriptedEndpoint) -> No
 
 def test_ollama_is_asked_for_json(endpoint: ScriptedEndpoint) -> None:
     endpoint.script(Reply({"message": {"role": "assistant", "content": TEA}}))
-    assert chat_model(endpoint, "ollama", api_key=None).generate(MESSAGES) == TEA
+    assert chat_model(endpoint, "ollama").generate(MESSAGES) == TEA
     assert endpoint.bodies[0]["format"] == "json"
 
 
@@ -198,7 +199,7 @@ def test_a_wrong_argument_is_not_taken_for_a_bad_answer(endpoint: ScriptedEndpoi
 def test_a_closed_model_leaves_no_connection(endpoint: ScriptedEndpoint, provider: str) -> None:
     body = {"message": {"role": "assistant", "content": TEA}}
     endpoint.script({"openai": chat(TEA), "anthropic": anthropic_message(TEA), "ollama": Reply(body)}[provider])
-    model = chat_model(endpoint, provider, **({"api_key": None} if provider == "ollama" else {}))
+    model = chat_model(endpoint, provider)
     model.generate(MESSAGES)
     assert endpoint.open_connections == 1
     model.close()
@@ -294,7 +295,9 @@ async def test_a_conversations_answer_has_types(endpoint: ScriptedEndpoint) -> N
 
 
 @pytest.mark.usefixtures("lane")
-@pytest.mark.parametrize("first", ["I'm sorry, I can't.", "", None, "null", TEA[:30], TEA[:-3] + '}, {"event": "ADD", "t'])
+@pytest.mark.parametrize(
+    "first", ["I'm sorry, I can't.", "", None, "null", TEA[:30], TEA[:-3] + '}, {"event": "ADD", "t']
+)
 async def test_an_unusable_answer_is_asked_for_again_with_what_was_wrong(
     endpoint: ScriptedEndpoint, first: str | None
 ) -> None:

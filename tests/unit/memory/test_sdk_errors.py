@@ -49,6 +49,10 @@ def answered(status: int, **headers: str) -> requests.HTTPError:
     return requests.HTTPError("sk-canary", response=response)
 
 
+def answered_with(status: int, body: Any) -> Exception:
+    return foreign("groq", "APIStatusError", status_code=status, body=body)
+
+
 def caused(outer: Exception, cause: Exception) -> Exception:
     outer.__context__ = cause
     return outer
@@ -80,7 +84,7 @@ def caused(outer: Exception, cause: Exception) -> Exception:
         (requests.exceptions.InvalidURL("x"), ServiceRejected),
         (requests.exceptions.JSONDecodeError("x", "y", 0), UnusableAnswer),
         (caused(RuntimeError("Sarvam API request failed"), answered(401)), ServiceRefused),
-        (caused(ValueError("Error getting embedding from AWS Bedrock"), botocore(429, "Throttling")), ServiceUnavailable),
+        (caused(ValueError("Error getting embedding"), botocore(429, "Throttling")), ServiceUnavailable),
         (urllib3.exceptions.ProtocolError("x"), ServiceUnavailable),
         (urllib3.exceptions.LocationParseError("x"), ServiceRejected),
         (botocore(403, "AccessDeniedException"), ServiceRefused),
@@ -90,10 +94,10 @@ def caused(outer: Exception, cause: Exception) -> Exception:
         (google(400, "API_KEY_INVALID"), ServiceRefused),
         (google(400, "OTHER"), ServiceRejected),
         (google(503, "OTHER"), ServiceUnavailable),
-        (foreign("cohere.core.api_error", "ApiError", status_code=429, headers={"Retry-After": "2"}), ServiceUnavailable),
-        (foreign("groq", "BadRequestError", status_code=400, body={"error": {"code": "json_validate_failed"}}), UnusableAnswer),
+        (foreign("cohere.core.api_error", "ApiError", status_code=429), ServiceUnavailable),
+        (answered_with(400, {"error": {"code": "json_validate_failed"}}), UnusableAnswer),
         (foreign("groq", "APITimeoutError", type("APIConnectionError", (Exception,), {})), ServiceUnavailable),
-        (foreign("x", "APIError", status_code=429, body='{"error": {"type": "exceeded_current_quota_error"}}'), ServiceRefused),
+        (answered_with(429, '{"error": {"type": "exceeded_current_quota_error"}}'), ServiceRefused),
         (foreign("azure.core.exceptions", "ClientAuthenticationError", status_code=None), ServiceRefused),
         (ConnectionResetError("x"), ServiceUnavailable),
         (TimeoutError("x"), ServiceUnavailable),

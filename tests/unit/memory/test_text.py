@@ -102,7 +102,10 @@ def test_of_many_windows_evenly_spread_ones_are_taken(text: str, size_chars: int
     [
         ("One two three. Four five.", ["One two three.", "Four five."]),
         ("Version 3.14 is out. Fine", ["Version 3.14 is out.", "Fine"]),
-        ("我住在上海市浦东新区已经很久了。我很喜欢喝茶，也喜欢喝咖啡！", ["我住在上海市浦东新区已经很久了。", "我很喜欢喝茶，也喜欢喝咖啡！"]),
+        (
+            "我住在上海市浦东新区已经很久了。我很喜欢喝茶，也喜欢喝咖啡！",
+            ["我住在上海市浦东新区已经很久了。", "我很喜欢喝茶，也喜欢喝咖啡！"],
+        ),
         ("「東京に住んでいます。」コーヒーが好きです", ["「東京に住んでいます。」", "コーヒーが好きです"]),
         ("First paragraph\n\nsecond. Third", ["First paragraph", "second. Third"]),
         ("abcdefghijklmnopqrstuvwxyz", ["abcdefghijklmnopqrst", "uvwxyz"]),
