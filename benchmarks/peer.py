@@ -1,85 +1,95 @@
-"""The processes a benchmark talks to, and the figures it prints."""
+"""mem0's ``AsyncMemory`` in a process of its own, for comparison (see ``benchmarks.mem0_peer``)."""
 
 from __future__ import annotations
 
 import json
 import os
-import platform
-import statistics
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Final, Self
 
 import psutil
 
+from benchmarks.timing import Timing
 
-@dataclass(frozen=True, slots=True)
-class Timing:
-    """Seconds each call took, and seconds in all."""
+_ROOT: Final = Path(__file__).resolve().parent.parent
+_MB: Final = 1e6
 
-    times_s: list[float]
-    wall_s: float
 
-    @property
-    def p50_ms(self) -> float:
-        """The median, in milliseconds."""
-        return statistics.median(self.times_s) * 1000
-
-    @property
-    def p95_ms(self) -> float:
-        """The 95th percentile, in milliseconds."""
-        return statistics.quantiles(self.times_s, n=20)[-1] * 1000
-
-    @property
-    def per_s(self) -> float:
-        """Calls a second."""
-        return len(self.times_s) / self.wall_s
-
-    def __add__(self, other: Timing) -> Timing:
-        return Timing(self.times_s + other.times_s, self.wall_s + other.wall_s)
+class PeerFailed(Exception):
+    """The process ended without an answer; the message is the end of what it wrote to stderr."""
 
 
 class Mem0Peer:
-    """mem0's ``AsyncMemory`` in a process patched like the plugin's (see ``benchmarks.mem0_peer``)."""
+    """``with Mem0Peer(config, home) as peer``: mem0 built from ``config``, its files in ``home``."""
 
     def __init__(self, config: Mapping[str, Any], home: Path) -> None:
-        environment = {"PATH": os.environ["PATH"], "HOME": str(home), "MEM0_DIR": str(home / "mem0")}
+        self._config = {**config, "history_db_path": str(home / "mem0-history.db")}
+        self._home = home
+
+    def __enter__(self) -> Self:
+        environment = {"PATH": os.environ["PATH"], "HOME": str(self._home), "MEM0_DIR": str(self._home / "mem0")}
+        self._errors = (self._home / "mem0-stderr").open("w+")
         self._process = subprocess.Popen(
             [sys.executable, "-m", "benchmarks.mem0_peer"],
+            cwd=_ROOT,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
+            stderr=self._errors,
             env=environment,
             text=True,
         )
-        self._ask(config)
-
-    def __enter__(self) -> Self:
+        try:
+            self._exchange(self._config)
+        except BaseException:
+            self.__exit__()
+            raise
         return self
 
     def __exit__(self, *exc_info: object) -> None:
         self._process.kill()
         self._process.wait()
+        self._errors.close()
 
-    def run(self, do: str, texts: Sequence[str], user_id: str, in_flight: int = 1) -> Timing:
-        """Search or add every text, ``in_flight`` at a time."""
-        return Timing(**self._ask({"do": do, "texts": list(texts), "user_id": user_id, "in_flight": in_flight}))
+    def search(self, texts: Sequence[str], user_id: str, in_flight: int = 1) -> Timing:
+        """Search one user's memories for each text, ``in_flight`` at a time."""
+        return Timing(**self._do("search", texts=list(texts), user_id=user_id, in_flight=in_flight))
+
+    def found(self, texts: Sequence[str], user_id: str) -> list[list[str]]:
+        """The ids of the memories each search finds, best first."""
+        found: list[list[str]] = self._do("found", texts=list(texts), user_id=user_id)
+        return found
+
+    def add(self, texts: Sequence[str], user_ids: Sequence[str], in_flight: int) -> Timing:
+        """Add each text for the user at its place, ``in_flight`` at a time, each to its end."""
+        return Timing(**self._do("add", texts=list(texts), user_ids=list(user_ids), in_flight=in_flight))
+
+    def embed(self, texts: Sequence[str]) -> Timing:
+        """Embed each text, one after the other."""
+        return Timing(**self._do("embed", texts=list(texts), in_flight=1))
+
+    def search_beside_adds(
+        self, queries: Sequence[str], user_id: str, texts: Sequence[str], user_ids: Sequence[str]
+    ) -> Timing:
+        """Add all texts at once, and search one query after the other until the last is added; the searches."""
+        adds = {"texts": list(texts), "user_ids": list(user_ids)}
+        return Timing(**self._do("beside", **adds, queries=list(queries), user_id=user_id))
 
     def rss_mb(self) -> float:
         """Resident memory in MB."""
-        return psutil.Process(self._process.pid).memory_info().rss / 1e6
+        return float(psutil.Process(self._process.pid).memory_info().rss) / _MB
 
-    def _ask(self, line: Mapping[str, Any]) -> dict[str, Any]:
+    def _do(self, do: str, **arguments: Any) -> Any:
+        return self._exchange({"do": do, **arguments})
+
+    def _exchange(self, line: Mapping[str, Any]) -> Any:
         assert self._process.stdin is not None and self._process.stdout is not None
         self._process.stdin.write(json.dumps(line) + "\n")
         self._process.stdin.flush()
-        answer: dict[str, Any] = json.loads(self._process.stdout.readline())
-        return answer
-
-
-def machine() -> str:
-    """The machine, for the head of a report."""
-    memory_gb = psutil.virtual_memory().total / 1e9
-    return f"{platform.machine()}, {os.cpu_count()} cores, {memory_gb:.0f} GB, Python {platform.python_version()}"
+        answer = self._process.stdout.readline()
+        if not answer:
+            self._errors.seek(0)
+            raise PeerFailed(f"mem0's process ended. {self._errors.read()[-2000:]}")
+        return json.loads(answer)

@@ -120,7 +120,8 @@ def _binary_rows(population: Population, start: int, count: int) -> bytes:
         count,
         dtype=[
             ("fields", ">i2"), ("id_length", ">i4"), ("id", "V16"), ("vector_length", ">i4"), ("dims", ">i2"),
-            ("unused", ">i2"), ("vector", ">f4", (population.dims,)), ("payload_length", ">i4"), ("payload", f"V{width}"),
+            ("unused", ">i2"), ("vector", ">f4", (population.dims,)), ("payload_length", ">i4"),
+            ("payload", f"V{width}"),
         ],
     )  # fmt: skip
     rows["fields"], rows["id_length"], rows["vector_length"] = 3, 16, vector_bytes
@@ -190,8 +191,8 @@ class BruteForce:
     def __init__(self, database: Database, table: str) -> None:
         self._uri = database.uri
         self._statement = sql.SQL(
-            "SELECT id::text FROM (SELECT id, vector <=> %s::vector AS distance FROM {} WHERE payload ->> 'user_id' = %s"
-            " OFFSET 0) AS mine ORDER BY distance, id LIMIT %s"
+            "SELECT id::text FROM (SELECT id, vector <=> %s::vector AS distance FROM {}"
+            " WHERE payload ->> 'user_id' = %s OFFSET 0) AS mine ORDER BY distance, id LIMIT %s"
         ).format(sql.Identifier(table))
         self._conn: psycopg.AsyncConnection[tuple[Any, ...]] | None = None
 
@@ -229,7 +230,7 @@ def report(results: Sequence[Result], dims: int) -> str:
         f"Machine: {os.cpu_count()} cores, {memory:.0f} GiB, {platform.machine()}, Python {platform.python_version()};"
         f" {dims} dimensions, top {TOP_K}, milliseconds.",
         "",
-        "| rows | user of 100: p50 | p95 | recall | large user, rows | p50 | p95 | recall | exact p50 | index built, s |",
+        "| rows | user of 100: p50 | p95 | recall | large user, rows | p50 | p95 | recall | exact p50 | indexed, s |",
         "|---|---|---|---|---|---|---|---|---|---|",
     ]
     for result in results:
@@ -245,10 +246,12 @@ def report(results: Sequence[Result], dims: int) -> str:
 
 async def run(rows: Sequence[int], dims: int, searches: int) -> list[Result]:
     """Measure every size on one fresh server."""
-    with tempfile.TemporaryDirectory() as folder:
-        with PostgresServer(Path(folder, "postgres"), durable=False, settings=_SERVER) as server:
-            database = server.create_database("scale")
-            return [await measure(database, count, dims, searches) for count in sorted(rows)]
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        PostgresServer(Path(folder, "postgres"), durable=False, settings=_SERVER) as server,
+    ):
+        database = server.create_database("scale")
+        return [await measure(database, count, dims, searches) for count in sorted(rows)]
 
 
 def main() -> None:

@@ -36,7 +36,6 @@ _PAIRS: Final = re.compile(r"\s*[a-z_]+\s*=")
 _LONE_PERCENT: Final = re.compile(r"%(?![0-9A-Fa-f]{2})")
 _PORTS: Final = re.compile(r"(\d{1,5})?(,(\d{1,5})?)*", re.ASCII)
 _URL_ONLY: Final = frozenset({"ssl"})  # libpq reads ssl=true in a URL for the sake of JDBC's
-_STATEMENT_TIMEOUT: Final = re.compile(r"-c\s*statement_timeout\b|--statement[-_]timeout\b")
 
 
 @functools.cache
@@ -140,19 +139,6 @@ def write(parameters: Mapping[str, str]) -> str:
     from psycopg.conninfo import make_conninfo
 
     return make_conninfo(**parameters)
-
-
-def with_statement_timeout(conninfo: str, timeout_ms: int) -> str:
-    """``conninfo`` whose sessions end a statement after ``timeout_ms``, beside whatever ``options`` it sets already.
-
-    A statement_timeout the user has put there stays as it is.
-    """
-    from psycopg.conninfo import conninfo_to_dict, make_conninfo
-
-    options = str(conninfo_to_dict(conninfo).get("options") or "")
-    if _STATEMENT_TIMEOUT.search(options):
-        return conninfo
-    return make_conninfo(conninfo, options=f"{options} -c statement_timeout={timeout_ms}".strip())
 
 
 def address(parameters: Mapping[str, str]) -> tuple[str, str, str]:

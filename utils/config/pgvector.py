@@ -84,13 +84,6 @@ class PgvectorConfig:
         """Host, port, database and collection: two configurations with the same four share their memories."""
         return (*self.address, self.collection_name)
 
-    def conninfo_with_timeout(self, statement_timeout_ms: int) -> str:
-        """``conninfo`` with a statement time-out in its ``options``; the user's own options stay.
-
-        Poolers in transaction mode may refuse start-up options; ``SET LOCAL`` inside the transaction is the way there.
-        """
-        return dsn.with_statement_timeout(self.conninfo, statement_timeout_ms)
-
     def pool_arguments(self) -> dict[str, float]:
         """Arguments of psycopg's ``ConnectionPool`` and ``AsyncConnectionPool`` that are the same for both."""
         return {

@@ -3,7 +3,7 @@
 It answers on the event loop (psycopg's asynchronous pool notices a gevent-patched process and waits cooperatively), in
 one round trip per operation. What it adds to the promises of ``Store``:
 
-* **A user's search is never starved.** A user with up to :data:`EXACT_ROWS` memories is searched exactly, over the
+* **A user's search is never starved.** A user with up to ``EXACT_ROWS`` memories is searched exactly, over the
   B-tree on the user id, and the statement itself finds out whether that is so. For larger ones the approximate index is
   scanned iteratively until ``top_k`` is full, and when even that falls short the exact search answers.
 * Filters are pushed down in full (``pgvector_filters``).
@@ -27,6 +27,7 @@ from psycopg import sql
 from utils.memory.pgvector_connections import Connections, Vector
 from utils.memory.pgvector_filters import compile_condition, instant_sql
 from utils.memory.pgvector_schema import AnnKind, Table, adopt, build_indexes, missing_indexes, quoted
+from utils.memory.pgvector_sizes import EXACT_ROWS, OwnerSizes
 from utils.memory.store import Owner, Row
 from utils.memory.store_errors import database_errors, rejected
 from utils.memory.store_values import is_encodable, is_memory_id
@@ -35,9 +36,6 @@ if TYPE_CHECKING:
     from utils.config.pgvector import PgvectorConfig
     from utils.memory.filters import Condition
 
-EXACT_ROWS: Final = 5000  # see benchmarks/search_scale.py: up to here an exact scan of one user is as fast as the index
-_LARGE_FOR_S: Final = 300.0  # how long a user found large is taken to the index without counting again
-_LARGE_REMEMBERED: Final = 1000  # users
 _INDEX_LOOKUP_EVERY_S: Final = 30.0  # how often a large user's search looks whether the index is ready by now
 _ROWS_PER_INSERT: Final = 500
 _log: Final = logging.getLogger(__name__)
@@ -50,9 +48,8 @@ class PgvectorStore:
 
     Args:
         config: the credential block.
-        dims: the embedder's vector length, if known: a table that does not exist is created for it (else for the
-        block's
-            ``embedding_model_dims``, else for the first vector that comes).
+        dims: the embedder's vector length, if known. A table that does not exist is created for it, else for the
+            block's ``embedding_model_dims``, else for the first vector that comes.
         statement_timeout_ms: after this time the server itself ends a statement; 0: never.
     """
 
@@ -65,7 +62,7 @@ class PgvectorStore:
         self._building: asyncio.Task[None] | None = None
         self._index_ready = False
         self._index_looked_up_at = -math.inf
-        self._large: dict[str, float] = {}
+        self._sizes = OwnerSizes()
 
     async def open(self) -> None:
         """Connect and adopt or create the collection; with ``pool_open`` false the first operation does that."""
@@ -105,18 +102,18 @@ class PgvectorStore:
         if table is None or top_k < 1 or not _storable(owner):
             return []
         query = Vector(vector)
-        where = _where(owner, condition)
-        size = self._sizes.get(owner.user_id)
-        if size is None:
-            counted, rows = await self._search_counting(table, query, owner, where, top_k)
-            size = self._sizes.put(owner.user_id, counted)
-            if size is _Size.SMALL or size is _Size.MIDDLE:
+        large = self._sizes.is_large(owner.user_id)
+        if large is None:
+            counted, rows = await self._search_counting(table, query, owner, top_k, condition)
+            self._sizes.counted(owner.user_id, counted)
+            if counted <= EXACT_ROWS:
                 return rows
-        if size is _Size.LARGE and await self._has_index(table):
-            rows = await self._search_index(table, query, owner, where, top_k)
+            large = True
+        if large and await self._has_index(table):
+            rows = await self._search_index(table, query, owner, top_k, condition)
             if len(rows) == top_k:
                 return rows
-        return await self._search_exactly(table, query, owner, where, top_k)
+        return await self._search_exactly(table, query, owner, top_k, condition)
 
     async def page(
         self, owner: Owner, limit: int, offset: int = 0, condition: Condition | None = None
@@ -242,53 +239,38 @@ class PgvectorStore:
 
     # -- search
 
-    async def _search_small(
-        self, table: Table, query: Vector, owner: Owner, where: _Clause, top_k: int
-    ) -> list[Row] | None:
-        """The exact answer for an owner of at most ``EXACT_ROWS`` memories; None, nearly for free, for a larger one."""
-        clause, params = where
-        owned, owner_params = _where(Owner(owner.user_id), None)
-        found = await self._fetch(
-            _SEARCH_SMALL,
-            table,
-            [*owner_params, EXACT_ROWS + 1, query, EXACT_ROWS, *params, top_k],
-            owned=owned,
-            where=clause,
-        )
-        if found[0][0] > EXACT_ROWS:
-            return None
-        return _owned(owner, ((row[1], row[2], row[3]) for row in found))
+    async def _search_counting(
+        self, table: Table, query: Vector, owner: Owner, top_k: int, condition: Condition | None
+    ) -> tuple[int, list[Row]]:
+        """How many memories the user has, counted to just above ``EXACT_ROWS``; up to there, the exact answer, too."""
+        owned, user = _where(Owner(owner.user_id), None)
+        where, params = _where(owner, condition)
+        params = [*user, EXACT_ROWS + 1, query, EXACT_ROWS, *params, top_k]
+        found = await self._fetch(_SEARCH_COUNTING, table, params, owned=owned, where=where)
+        return found[0][0], _owned(owner, ((row[1], row[2], row[3]) for row in found))
 
-    async def _search_exactly(self, table: Table, query: Vector, owner: Owner, where: _Clause, top_k: int) -> list[Row]:
-        clause, params = where
-        return _owned(owner, await self._fetch(_SEARCH_EXACTLY, table, [query, *params, top_k], where=clause))
+    async def _search_exactly(
+        self, table: Table, query: Vector, owner: Owner, top_k: int, condition: Condition | None
+    ) -> list[Row]:
+        where, params = _where(owner, condition)
+        return _owned(owner, await self._fetch(_SEARCH_EXACTLY, table, [query, *params, top_k], where=where))
 
-    async def _search_index(self, table: Table, query: Vector, owner: Owner, where: _Clause, top_k: int) -> list[Row]:
-        clause, params = where
+    async def _search_index(
+        self, table: Table, query: Vector, owner: Owner, top_k: int, condition: Condition | None
+    ) -> list[Row]:
+        where, params = _where(owner, condition, _BESIDE_INDEX)
         half = table.ann is not None and table.ann.opclass.startswith("halfvec")
         cast = sql.SQL("::halfvec({})").format(sql.Literal(table.dims)) if half else sql.SQL("")
-        # Never a prepared plan: it would be made for the average owner.
-        found = await self._fetch(
-            _SEARCH_INDEX, table, [query, *params, query, top_k], prepare=False, where=clause, cast=cast
-        )
+        found = await self._fetch(_SEARCH_INDEX, table, [query, *params, query, top_k], where=where, cast=cast)
         return _owned(owner, found)
-
-    def _is_large(self, owner: Owner) -> bool:
-        return time.monotonic() < self._large.get(owner.user_id, -math.inf)
-
-    def _remember_large(self, owner: Owner) -> None:
-        self._large.pop(owner.user_id, None)
-        self._large[owner.user_id] = time.monotonic() + _LARGE_FOR_S
-        if len(self._large) > _LARGE_REMEMBERED:
-            del self._large[next(iter(self._large))]
 
     # -- statements
 
     async def _fetch(
-        self, statement: str, table: Table, params: list[Any], *, prepare: bool | None = None, **parts: sql.Composable
+        self, statement: str, table: Table, params: list[Any], **parts: sql.Composable
     ) -> list[tuple[Any, ...]]:
         composed = sql.SQL(statement).format(table=quoted(table.name), **parts)
-        return await self._connections.fetch(composed, params, prepare=prepare)
+        return await self._connections.fetch(composed, params)
 
     async def _change(self, statement: str, table: Table, params: list[Any], **parts: sql.Composable) -> None:
         composed = sql.SQL(statement).format(table=quoted(table.name), **parts)
@@ -296,7 +278,7 @@ class PgvectorStore:
 
 
 # OFFSET 0 keeps the planner from pulling the inner query up and walking the approximate index for an exact question.
-_SEARCH_SMALL: Final = """
+_SEARCH_COUNTING: Final = """
 SELECT c.owned, s.* FROM (SELECT count(*) AS owned FROM (SELECT FROM {table} WHERE {owned} LIMIT %s) AS bounded) AS c
 LEFT JOIN LATERAL (
     SELECT * FROM (
@@ -325,8 +307,13 @@ SELECT c.total, s.id::text, s.payload FROM (SELECT count(*) AS total FROM mine) 
 _CREATED_AT: Final = sql.SQL(instant_sql("(payload ->> 'created_at')"))
 
 
-def _where(owner: Owner, condition: Condition | None) -> _Clause:
-    fragment, params = "payload ->> 'user_id' = %s", [owner.user_id]
+# The planner cannot take the B-tree on the user id for this form, whatever it believes about the number of rows.
+_BESIDE_INDEX: Final = "payload ->> 'user_id' IS NOT DISTINCT FROM %s"
+_BY_INDEX: Final = "payload ->> 'user_id' = %s"
+
+
+def _where(owner: Owner, condition: Condition | None, user: str = _BY_INDEX) -> _Clause:
+    fragment, params = user, [owner.user_id]
     if owner.agent_id is not None:
         fragment, params = f"{fragment} AND payload ->> 'agent_id' = %s", [*params, owner.agent_id]
     if condition is not None:

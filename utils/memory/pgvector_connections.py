@@ -138,43 +138,36 @@ class Connections:
             yield conn
             self._answered_at[conn] = time.monotonic()
 
-    async def fetch(
-        self, statement: sql.Composed, params: list[Any], prepare: bool | None = None
-    ) -> list[tuple[Any, ...]]:
+    async def fetch(self, statement: sql.Composed, params: list[Any]) -> list[tuple[Any, ...]]:
         """The rows a statement answers.
 
         Args:
             statement: with ``%s`` placeholders.
             params: one per placeholder.
-            prepare: False keeps the server from making a plan for every value.
 
         Raises:
             ServiceError: as the server or the pool says.
         """
-        return await self._send(statement, params, prepare, fetch=True)
+        return await self._send(statement, params, fetch=True)
 
     async def execute(self, statement: sql.Composed, params: list[Any]) -> None:
         """Send a statement that answers no rows. Raises as :meth:`fetch`."""
-        await self._send(statement, params, None, fetch=False)
+        await self._send(statement, params, fetch=False)
 
-    async def _send(
-        self, statement: sql.Composed, params: list[Any], prepare: bool | None, *, fetch: bool
-    ) -> list[tuple[Any, ...]]:
+    async def _send(self, statement: sql.Composed, params: list[Any], *, fetch: bool) -> list[tuple[Any, ...]]:
         with database_errors():
             try:
-                return await self._send_once(statement, params, prepare, fetch=fetch)
+                return await self._send_once(statement, params, fetch=fetch)
             except _ConnectionLostError:
                 await self._drop_dead()
             except _PREPARED_LOST:
                 self._prepare = False
-            return await self._send_once(statement, params, prepare, fetch=fetch)
+            return await self._send_once(statement, params, fetch=fetch)
 
-    async def _send_once(
-        self, statement: sql.Composed, params: list[Any], prepare: bool | None, *, fetch: bool
-    ) -> list[tuple[Any, ...]]:
+    async def _send_once(self, statement: sql.Composed, params: list[Any], *, fetch: bool) -> list[tuple[Any, ...]]:
         async with self.pooled() as conn:
             try:
-                cursor = await conn.execute(statement, params, prepare=prepare if self._prepare else False)
+                cursor = await conn.execute(statement, params, prepare=None if self._prepare else False)
                 return await cursor.fetchall() if fetch else []
             except psycopg.OperationalError as exc:
                 if conn.closed:

@@ -1,4 +1,4 @@
-"""Memories for the suites in this folder: payloads as the plugin writes them, vectors at a known cosine to the query."""
+"""Memories for the suites in this folder: payloads as the plugin writes them, vectors at known cosines."""
 
 from __future__ import annotations
 

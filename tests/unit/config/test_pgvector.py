@@ -220,28 +220,8 @@ def test_several_hosts(string: str) -> None:
         {"host": "h", "user": "alice", "options": "-c a=b -c c.d=e"},
     ],
 )
-def test_options_stay_beside_the_statement_timeout(config: dict[str, Any]) -> None:
+def test_the_users_own_options_stay(config: dict[str, Any]) -> None:
     assert parameters(config)["options"] == "-c a=b -c c.d=e"
-    timed = conninfo_to_dict(read(config).conninfo_with_timeout(4500))
-    assert timed["options"] == "-c a=b -c c.d=e -c statement_timeout=4500"
-    assert timed.items() >= {k: v for k, v in parameters(config).items() if k != "options"}.items()
-
-
-def test_a_statement_timeout_of_the_users_own_stays() -> None:
-    config = read({**MINIMAL, "options": "-c statement_timeout=99"})
-    assert config.conninfo_with_timeout(4500) == config.conninfo
-    alone = conninfo_to_dict(read(MINIMAL).conninfo_with_timeout(4500))
-    assert alone["options"] == "-c statement_timeout=4500"
-
-
-@settings(deadline=None)
-@given(password=words, options=st.text("-c ab=\\'", min_size=1, max_size=10).filter(str.strip))
-def test_the_timeout_changes_nothing_else(password: str, options: str) -> None:
-    config = read({**MINIMAL, "password": password, "options": options})
-    plain, timed = conninfo_to_dict(config.conninfo), conninfo_to_dict(config.conninfo_with_timeout(7))
-    assert timed.pop("options") == f"{options} -c statement_timeout=7".strip()
-    assert plain.pop("options") == options
-    assert plain == timed
 
 
 def test_identity_resolves_the_defaults() -> None:

@@ -1,0 +1,159 @@
+"""What the benchmarks run on: a database, a stand-in for the models, the plugin as a process, and mem0 in another.
+
+Each is a process of its own, so that none takes time from another's interpreter; the two sides use the same model
+endpoint and the same pgvector table. Leaving the ``with`` block stops everything and removes every file.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import signal
+import tempfile
+import threading
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Future
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import psycopg
+
+from benchmarks.peer import Mem0Peer
+from benchmarks.timing import Timing
+from playground.credentials import Endpoint, credential_set, pgvector_block
+from playground.dify_host import PluginProcess
+from playground.invocation import Invocation
+from playground.postgres import PostgresServer
+from playground.stand_in_model.process import StandInProcess
+
+_POLL_S: Final = 0.002
+_MB: Final = 1e6
+_PENDING: Final = "SELECT count(*) FROM mem0_dify.writes WHERE status = 'pending'"
+
+type Parameters = Mapping[str, Any]
+
+
+class UnexpectedAnswer(Exception):
+    """A call that should have succeeded did not; there is nothing to measure then."""
+
+
+class Plugin:
+    """Timed calls of one plugin process.
+
+    Args:
+        process: running.
+        credentials: what every call passes.
+        state: a connection to the database with the plugin's state, to see from outside when it has nothing left to do.
+    """
+
+    def __init__(
+        self, process: PluginProcess, credentials: Parameters, state: psycopg.Connection[tuple[Any, ...]]
+    ) -> None:
+        self.process = process
+        self._credentials = credentials
+        self._state = state
+
+    def submit(self, tool: str, **parameters: Any) -> Future[Invocation]:
+        """Call a tool; the answer comes with the future."""
+        return self.process.submit(tool, parameters, self._credentials)
+
+    def call(self, tool: str, *, status: str = "SUCCESS", **parameters: Any) -> Invocation:
+        """Call a tool and wait for its answer.
+
+        Raises:
+            UnexpectedAnswer: its status is not ``status``.
+        """
+        return expect(self.submit(tool, **parameters).result(), status)
+
+    def timed(self, tool: str, calls: Sequence[Parameters], *, in_flight: int = 1, status: str = "SUCCESS") -> Timing:
+        """Call a tool with each of ``calls``, ``in_flight`` at a time. Seconds run from sending a call to its end.
+
+        Raises:
+            UnexpectedAnswer: an answer's status is not ``status``.
+        """
+        gate = threading.Semaphore(in_flight)
+        futures = []
+        started = time.perf_counter()
+        for parameters in calls:
+            gate.acquire()
+            futures.append(self.submit(tool, **parameters))
+            futures[-1].add_done_callback(lambda _: gate.release())
+        answers = [expect(future.result(), status) for future in futures]
+        return Timing([answer.elapsed_s for answer in answers], time.perf_counter() - started)
+
+    def pending(self) -> int:
+        """How many accepted writes have not been carried out, asked without disturbing the plugin."""
+        row = self._state.execute(_PENDING).fetchone()
+        assert row is not None
+        return int(row[0])
+
+    def drain(self) -> None:
+        """Wait until every accepted write has been carried out."""
+        while self.pending():
+            time.sleep(_POLL_S)
+
+    def rss_mb(self) -> float:
+        """Resident memory in MB."""
+        return self.process.rss_bytes() / _MB
+
+
+def expect(answer: Invocation, status: str) -> Invocation:
+    """``answer``, if its status is ``status``.
+
+    Raises:
+        UnexpectedAnswer: it is another, or no envelope came.
+    """
+    if answer.error is not None or answer.status != status:
+        raise UnexpectedAnswer(f"{answer.tool} answered {answer.error or answer.envelope}")
+    return answer
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """Everything that runs but the plugin and mem0, which are started when they are wanted.
+
+    Attributes:
+        folder: for files; removed in the end.
+        model: the stand-in model endpoint.
+        credentials: what the plugin is called with.
+        state: a connection to the database.
+    """
+
+    folder: Path
+    model: StandInProcess
+    credentials: Parameters
+    state: psycopg.Connection[tuple[Any, ...]]
+
+    @contextmanager
+    def plugin(self, **env: str) -> Iterator[Plugin]:
+        """A plugin process; it ends with the block."""
+        home = self.folder / "home"
+        home.mkdir(exist_ok=True)
+        with PluginProcess({"HOME": str(home), **env}) as process:
+            yield Plugin(process, self.credentials, self.state)
+
+    @contextmanager
+    def mem0(self) -> Iterator[Mem0Peer]:
+        """mem0 built from the very blocks the plugin gets; it ends with the block."""
+        names = {"llm": "local_llm", "embedder": "local_embedder", "vector_store": "local_vector_db"}
+        config = {part: json.loads(self.credentials[f"{name}_json_secret"]) for part, name in names.items()}
+        with Mem0Peer(config, self.folder) as peer:
+            yield peer
+
+
+@contextmanager
+def setting() -> Iterator[Setting]:
+    """Start the database and the model endpoint; however the block is left, both are gone afterwards."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    with ExitStack() as stack:
+        folder = Path(tempfile.mkdtemp(prefix="benchmark-"))
+        stack.callback(shutil.rmtree, folder)
+        server = stack.enter_context(PostgresServer(folder / "postgres"))
+        model = stack.enter_context(StandInProcess())
+        database = server.create_database("benchmark")
+        state = stack.enter_context(psycopg.connect(database.uri, autocommit=True))
+        credentials = credential_set(Endpoint(model.base_url), pgvector_block(database))
+        yield Setting(folder, model, credentials, state)
