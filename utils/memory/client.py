@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from utils import mem0_parts
 from utils.errors import ServiceUnavailable
-from utils.memory.model import ChatModel, Embedder, map_error
+from utils.memory.model import ChatModel, Embedder, bound, map_error
 from utils.runtime.blocking import hop
 
 if TYPE_CHECKING:
@@ -25,6 +25,7 @@ _MODEL_TIMEOUT_S: Final = (
     60.0  # per request; reasoning models take tens of seconds. `timeout` in the block overrides it
 )
 _EMBEDDER_TIMEOUT_S: Final = 20.0
+_RERANKER_TIMEOUT_S: Final = 4.0  # below the 5 s of a search, which is then answered in order of similarity
 _STATEMENT_TIMEOUT_MS: Final = 60_000  # nothing waits longer for a read or write (SPEC 4); deletes go in batches
 
 
@@ -91,6 +92,12 @@ class Client:
         """Whether a reranker is configured."""
         return self._settings.reranker is not None
 
+    @property
+    def rerank_timeout_s(self) -> float:
+        """Seconds a search waits for the reranker before it answers without."""
+        block = self._settings.reranker
+        return (block and block.timeout_s) or _RERANKER_TIMEOUT_S
+
     async def rerank(self, query: str, texts: Sequence[str]) -> list[float]:
         """How relevant each text is to ``query``, 0..1, in the order given.
 
@@ -101,6 +108,10 @@ class Client:
             block = self._settings.reranker
             if self._reranker is None and block is not None:
                 self._reranker = await hop(mem0_parts.build_reranker, block.provider, dict(block.config))
+                bound(self._reranker, self.rerank_timeout_s)
+                bound(
+                    getattr(self._reranker, "llm", None), self.rerank_timeout_s
+                )  # llm_reranker asks a model of its own
         return await hop(_relevance, self._reranker, query, texts)
 
 

@@ -20,7 +20,7 @@ from utils.memory.sdk_errors import map_error, status_of
 from utils.memory.text import capped, clean
 from utils.runtime.blocking import hop
 
-__all__ = ["ChatModel", "Embedder", "ask", "map_error"]
+__all__ = ["ChatModel", "Embedder", "ask", "bound", "map_error"]
 
 _log = logging.getLogger(__name__)
 
@@ -59,7 +59,7 @@ class ChatModel:
         self._json_mode = _JSON_MODES.get(provider)
         self._plain_mode = _PLAIN_MODES.get(provider)
         self._json_mode_works = False
-        _bound(llm, timeout_s)
+        bound(llm, timeout_s)
         if provider == "anthropic":
             _fit_anthropic(llm)
 
@@ -108,7 +108,7 @@ class Embedder:
         self._embedder = embedder
         self._provider = provider
         self._dims = dims
-        _bound(embedder, timeout_s)
+        bound(embedder, timeout_s)
 
     def embed(self, text: str) -> list[float]:
         """The vector of a text to search with. Blocks.
@@ -219,7 +219,7 @@ def _floats(vector: Any) -> list[float]:
     return floats
 
 
-def _bound(part: Any, timeout_s: float) -> None:
+def bound(part: Any, timeout_s: float) -> None:
     """Give the SDK client inside ``part`` a time-out for each request, and a few retries where the SDK has them.
 
     The clients of openai, azure, anthropic, groq and together share a mould and are copied with new options (the copy

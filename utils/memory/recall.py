@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
@@ -54,9 +55,11 @@ async def search(
 async def _reranked(client: Client, query: str, rows: list[Row]) -> list[Hit]:
     """``rows`` in the reranker's order; in their own when it fails, which is said in the log."""
     try:
-        scores = await client.rerank(query, [row.text for row in rows])
-    except ServiceError as exc:
-        _log.warning("reranker failed (%s); results are in order of similarity", exc.params["reason"])
+        async with asyncio.timeout(client.rerank_timeout_s):
+            scores = await client.rerank(query, [row.text for row in rows])
+    except (ServiceError, TimeoutError) as exc:
+        reason = exc.reason if isinstance(exc, ServiceError) else f"no answer within {client.rerank_timeout_s:g} s"
+        _log.warning("reranker failed (%s); results are in order of similarity", reason)
         return [Hit(row) for row in rows]
     judged = sorted(zip(scores, rows, strict=True), key=lambda pair: -pair[0])
     return [Hit(row, score) for score, row in judged]
