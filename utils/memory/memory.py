@@ -243,7 +243,9 @@ class Memory:
         while True:
             await self._worker.finished(write_id, _RECHECK_S)
             state = await self._state.read(lambda conn: writes.state_of(conn, self._scope, write_id))
-            if state is None or state.status == writes.PENDING:
+            if state is None:  # it failed, and a later delete_all took it away before anybody looked
+                raise WriteFailed("error_write_superseded", write_id=write_id)
+            if state.status == writes.PENDING:
                 continue
             if state.status == writes.FAILED:
                 raise WriteFailed("error_write_failed", write_id=write_id, reason=state.error)

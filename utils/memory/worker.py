@@ -13,7 +13,7 @@ import asyncio
 import logging
 import random
 import uuid
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 from utils import log
@@ -69,9 +69,8 @@ class Worker:
     def start(self) -> None:
         """Begin to work. Idempotent; on the loop."""
         if not self._loops:
-            self._loops = [
-                asyncio.create_task(step()) for step in (self._claim_loop, self._renew_loop, self._purge_loop)
-            ]
+            steps = (self._claim_due, self._renew_leases, self._purge_old)
+            self._loops = [asyncio.create_task(self._repeat(step)) for step in steps]
 
     async def stop(self, timeout_s: float) -> None:
         """Claim nothing more, give running writes ``timeout_s`` seconds, then leave them to their leases' end."""
@@ -102,22 +101,28 @@ class Worker:
         finally:
             self._finished.pop(write_id, None)
 
-    async def _claim_loop(self) -> None:
-        while not self._stopping:
-            self._wake.clear()
+    async def _repeat(self, step: Callable[[], Awaitable[None]]) -> None:
+        """Run ``step`` again and again until cancelled; whatever it fails with, the next round comes."""
+        while True:
             try:
-                claimed = await self._claim()
+                await step()
             except ServiceError as exc:
-                _log.warning("accepted writes cannot be read (%s); trying again", exc.params["reason"])
+                _log.warning("accepted writes cannot be reached (%s); trying again", exc.reason)
                 await asyncio.sleep(_OUTAGE_PAUSE_S)
-                continue
-            if not claimed:
-                await self._idle()
+            except Exception as exc:  # noqa: BLE001 - the top of a background task, which must not end
+                log.unexpected(_log, "the worker failed and goes on", exc)
+                await asyncio.sleep(_OUTAGE_PAUSE_S)
+
+    async def _claim_due(self) -> None:
+        """Start on every queue that is due, then wait for a reason to look again."""
+        self._wake.clear()
+        if not await self._claim():
+            await self._idle()
 
     async def _claim(self) -> int:
         """Lease as many queues as there are free places, and start on them."""
         free = self._lane.width - len(self._held)
-        if free <= 0:
+        if free <= 0 or self._stopping:
             return 0
         started = asyncio.get_running_loop().time()
         claims = await self._state.write(
@@ -136,44 +141,38 @@ class Worker:
         except TimeoutError:
             return
 
-    async def _renew_loop(self) -> None:
+    async def _renew_leases(self) -> None:
         """Keep the leases alive, and stop work whose lease was lost or is about to end."""
-        clock = asyncio.get_running_loop().time
-        while True:
-            await asyncio.sleep(_RENEW_S)
-            claims, started = list(self._held), clock()
-            if not claims:
-                continue
-            try:
-                lost = await self._state.write(lambda conn, held=claims: writes.renew(conn, held, LEASE_S))  # type: ignore[misc]
-            except ServiceError:
-                lost = [held for held in claims if self._ends_before(held, started + _RENEW_S + _MARGIN_S)]
-            else:
-                for held in claims:
-                    if held in self._held:
-                        self._held[held].ends_at = started + LEASE_S
-            for held in lost:
+        await asyncio.sleep(_RENEW_S)
+        claims, started = list(self._held), asyncio.get_running_loop().time()
+        if not claims:
+            return
+        try:
+            lost = await self._state.write(lambda conn: writes.renew(conn, claims, LEASE_S))
+        except ServiceError:
+            lost = [held for held in claims if self._ends_before(held, started + _RENEW_S + _MARGIN_S)]
+        else:
+            for held in claims:
                 if held in self._held:
-                    self._held[held].task.cancel()
+                    self._held[held].ends_at = started + LEASE_S
+        for held in lost:
+            if held in self._held:
+                self._held[held].task.cancel()
 
     def _ends_before(self, held: writes.Claim, moment: float) -> bool:
         return held in self._held and self._held[held].ends_at < moment
 
-    async def _purge_loop(self) -> None:
+    async def _purge_old(self) -> None:
         """Erase the rows of writes that ended long ago, in small batches."""
-        while True:
-            try:
-                for status, kept_s in ((writes.DONE, _KEEP_DONE_S), (writes.FAILED, _KEEP_FAILED_S)):
-                    await self._purge(status, kept_s)
-            except ServiceError as exc:
-                _log.warning("old writes were not purged (%s)", exc.params["reason"])
-            await asyncio.sleep(_PURGE_EVERY_S)
+        for status, kept_s in ((writes.DONE, _KEEP_DONE_S), (writes.FAILED, _KEEP_FAILED_S)):
+            while await self._purge_batch(status, kept_s):
+                continue
+        await asyncio.sleep(_PURGE_EVERY_S)
 
-    async def _purge(self, status: str, kept_s: float) -> None:
-        while await self._state.write(
+    async def _purge_batch(self, status: str, kept_s: float) -> int:
+        return await self._state.write(
             lambda conn: writes.purge(conn, status=status, older_than_s=kept_s, most=_PURGE_BATCH)
-        ):
-            continue
+        )
 
     async def _work(self, held: writes.Claim) -> None:
         """One queue, from its lease to its release. The top of a task: whatever goes wrong ends here."""
