@@ -139,6 +139,10 @@ class PluginProcess:
         """
         return self._end(signal.SIGTERM, timeout_s)
 
+    def signal(self, number: int) -> None:
+        """Send a signal and wait for nothing (SIGSTOP, SIGCONT)."""
+        self._running().send_signal(number)
+
     def last_words(self, lines: int = 20) -> str:
         """The end of stderr and the stray lines, for error messages."""
         return "\n".join([*list(self.stray_lines)[-lines:], *list(self.stderr_lines)[-lines:]])

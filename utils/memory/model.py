@@ -116,7 +116,8 @@ class Embedder:
         Raises:
             ServiceError: part ``embedder``; ``ServiceRejected`` also for a blank text and for a wrong length.
         """
-        return self._checked([_call("embedder", self._embedder.embed, self._fit(text), "search")], 1)[0]
+        fitted = self._fit(text)
+        return _insisted(lambda: self._checked([_call("embedder", self._embedder.embed, fitted, "search")], 1))[0]
 
     def embed_batch(self, texts: Sequence[str]) -> list[list[float]]:
         """The vectors of ``texts``, in their order; of long ones the beginning counts. Blocks.
@@ -127,7 +128,9 @@ class Embedder:
         if not texts:
             return []
         fitted = [self._fit(text) for text in texts]
-        return self._checked(_call("embedder", self._embedder.embed_batch, fitted, "add"), len(texts))
+        return _insisted(
+            lambda: self._checked(_call("embedder", self._embedder.embed_batch, fitted, "add"), len(texts))
+        )
 
     def close(self) -> None:
         """Close the client's connections. Idempotent."""
@@ -202,6 +205,14 @@ def _call[T](part: str, method: Callable[..., T], /, *args: Any, **kwargs: Any) 
         return method(*args, **kwargs)
     except Exception as exc:
         raise map_error(exc, part) from exc
+
+
+def _insisted[T](request: Callable[[], T]) -> T:
+    """What ``request`` answers; it is made once more when the answer was none anybody could use."""
+    try:
+        return request()
+    except UnusableAnswer:
+        return request()
 
 
 def _unusable(reason: str) -> UnusableAnswer:

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
+_LEASE_LOST: Final = "a lease was lost; its queue is another worker's now"
 LEASE_S: Final = 10.0  # a dead worker's queues are taken over after this long
 _RENEW_S: Final = 3.0
 _MARGIN_S: Final = 1.5  # work stops this long before a lease that cannot be renewed ends
@@ -157,6 +158,7 @@ class Worker:
                     self._held[held].ends_at = started + LEASE_S
         for held in lost:
             if held in self._held:
+                _log.info(_LEASE_LOST)
                 self._held[held].task.cancel()
 
     def _ends_before(self, held: writes.Claim, moment: float) -> bool:
@@ -185,7 +187,7 @@ class Worker:
                 await self._end(held, write)
             await self._state.write(lambda conn: writes.release(conn, held))
         except LeaseLost:
-            _log.info("a lease was lost; its queue is another worker's now")
+            _log.info(_LEASE_LOST)
         except ServiceError as exc:
             _log.warning(
                 "the state store failed (%s); the lease runs out and the work is taken up again", exc.params["reason"]

@@ -1,0 +1,76 @@
+"""Looking into the state store from outside, to see what the plugin will not say: the order in which writes were
+carried out.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Protocol
+
+import psycopg
+
+from playground.postgres import Database
+
+
+class Ledger(Protocol):
+    """A state store, as a test reads it."""
+
+    def rows(self, statement: str, *params: Any) -> list[tuple[Any, ...]]:
+        """Rows of a statement that names its tables as ``{table}`` and its parameters as ``?``."""
+
+
+class PostgresLedger:
+    """The state in a PostgreSQL database."""
+
+    def __init__(self, database: Database) -> None:
+        self.uri = database.uri
+
+    def rows(self, statement: str, *params: Any) -> list[tuple[Any, ...]]:
+        with psycopg.connect(self.uri) as connection:
+            text = statement.replace("mem0_dify_", "mem0_dify.").replace("?", "%s")
+            return connection.execute(text.encode(), params).fetchall()
+
+    @contextmanager
+    def memories_held(self) -> Iterator[None]:
+        """Keep every change of the memories waiting while the block runs; reading goes on."""
+        with psycopg.connect(self.uri) as connection:
+            connection.execute("LOCK TABLE mem0 IN SHARE ROW EXCLUSIVE MODE")
+            yield
+
+
+class SqliteLedger:
+    """The state in a SQLite file."""
+
+    def __init__(self, folder: Path) -> None:
+        self._path = folder / "mem0_dify.sqlite3"
+
+    def rows(self, statement: str, *params: Any) -> list[tuple[Any, ...]]:
+        connection = sqlite3.connect(self._path, timeout=30)
+        try:
+            return connection.execute(statement.replace("mem0_dify_", ""), params).fetchall()
+        finally:
+            connection.close()
+
+
+def carried_out(ledger: Ledger, user_id: str) -> list[str]:
+    """The new texts of a user's changes, in the order in which the writes were finished."""
+    found = ledger.rows("SELECT new_memory FROM mem0_dify_history WHERE user_id = ? ORDER BY seq", user_id)
+    return [text for (text,) in found]
+
+
+def planned(ledger: Ledger) -> int:
+    """How many pending writes have a committed plan."""
+    [(count,)] = ledger.rows("SELECT count(*) FROM mem0_dify_writes WHERE status = 'pending' AND plan IS NOT NULL")
+    return int(count)
+
+
+def wait_until(condition: Callable[[], object], timeout_s: float = 60.0) -> None:
+    """Look again and again until ``condition`` holds: the state store tells nobody when it changes."""
+    deadline = time.monotonic() + timeout_s
+    while not condition():
+        assert time.monotonic() < deadline, "it did not happen"
+        time.sleep(0.02)

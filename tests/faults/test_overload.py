@@ -1,0 +1,29 @@
+"""A flood of writes: refused past the limit, none of the accepted lost, reads undisturbed."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from playground.stand_in_model import StandInModel
+from tests.faults.conftest import Site
+from tests.faults.ledger import Ledger
+from tests.plugin import checked
+
+
+def test_a_burst_of_a_thousand_adds(site: Site[Ledger], stand_in_model: StandInModel) -> None:
+    stand_in_model.control.set(verbatim=True, chat_latency_s=0.2)
+    plugin = site.start()
+    plugin.drain("user-0")
+    calls = [
+        plugin.submit("add_memory", user_id=f"user-{number % 20}", user=f"note number {number}")
+        for number in range(1000)
+    ]
+    reads = [plugin.call("search_memory", user_id="user-0", query="note", timeout=30) for _ in range(5)]
+    assert [read.status for read in reads] == ["SUCCESS"] * 5
+    answers = [checked(call.result(120)) for call in calls]
+    assert Counter(answer.status for answer in answers).keys() == {"SUCCESS", "OVERLOAD"}
+    users = [f"user-{number}" for number in range(20)]
+    plugin.drain(*users, timeout_s=300)
+    stored = Counter(text for user_id in users for text in plugin.texts(user_id))
+    accepted = [f"note number {number}" for number, answer in enumerate(answers) if answer.status == "SUCCESS"]
+    assert stored == Counter(accepted)
