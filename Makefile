@@ -58,6 +58,7 @@ test-long: $(VENV)/dev-installed
 
 bench: $(VENV)/dev-installed
 	$(PY) -m benchmarks.overhead
+	$(PY) -m benchmarks.lanes
 
 package:
 	@[ -n "$(PACKAGER)" ] || { echo "Dify's packager is needed: put dify-plugin (github.com/langgenius/dify-plugin-daemon, releases) on PATH or name it in DIFY_PLUGIN_CLI."; exit 1; }

@@ -15,7 +15,7 @@ from playground.dify_host import PluginProcess
 from playground.postgres import PostgresServer
 from playground.stand_in_model import StandInModel
 from tests.faults.conftest import Site
-from tests.faults.ledger import PostgresLedger, carried_out, wait_until
+from tests.faults.ledger import PostgresLedger, carried_out, planned, wait_until
 from tests.plugin import Plugin, checked
 
 STATE_WAITS_FOR_A_LOCK = (
@@ -49,6 +49,75 @@ def test_a_process_stopped_inside_a_transaction_keeps_nobody_waiting(
         stopped.process.signal(signal.SIGCONT)
     assert other.texts("alice") == ["one", "two"]
     assert carried_out(postgres_site.ledger, "alice") == ["one", "two"]
+
+
+def test_a_stopped_process_finds_its_leases_lost_when_it_goes_on(
+    postgres_site: Site[PostgresLedger], stand_in_model: StandInModel
+) -> None:
+    """Alice's model call is answered meanwhile: her plan is refused. Bob's still waits: the renewal finds it out."""
+    chat = stand_in_model.control.counts
+    stopped = postgres_site.start()
+    stopped.drain("alice")
+    for user_id, latency_s, asked in (("alice", 1.0, 1), ("bob", 60.0, 2)):
+        stand_in_model.control.set(verbatim=True, chat_latency_s=latency_s)
+        stopped.accept(user_id, f"{user_id} likes tea.")
+        wait_until(lambda asked=asked: chat["chat"] == asked)  # type: ignore[misc]
+    stopped.process.signal(signal.SIGSTOP)
+    try:
+        stand_in_model.control.set(chat_latency_s=0.0)
+        other = postgres_site.start()
+        other.drain("alice", "bob")
+    finally:
+        stopped.process.signal(signal.SIGCONT)
+    stopped.process.wait_until(lambda: lost_leases(stopped) == 2, 30)
+    for user_id in ("alice", "bob"):
+        assert other.texts(user_id) == [f"{user_id} likes tea."]
+        assert carried_out(postgres_site.ledger, user_id) == [f"{user_id} likes tea."]
+    stopped.accept("bob", "bob likes coffee.")
+    stopped.drain("bob")
+    assert other.texts("bob") == ["bob likes tea.", "bob likes coffee."]
+
+
+SLOW_STATE = """
+CREATE FUNCTION mem0_dify.wait_at_commit() RETURNS trigger LANGUAGE plpgsql AS
+    $$ BEGIN PERFORM pg_advisory_xact_lock_shared(1); RETURN NULL; END $$;
+CREATE CONSTRAINT TRIGGER wait_at_commit AFTER UPDATE ON mem0_dify.writes DEFERRABLE INITIALLY DEFERRED
+    FOR EACH ROW WHEN (OLD.plan IS NULL AND NEW.plan IS NOT NULL) EXECUTE FUNCTION mem0_dify.wait_at_commit();
+CREATE FUNCTION mem0_dify.dawdle() RETURNS trigger LANGUAGE plpgsql AS
+    $$ BEGIN PERFORM pg_sleep(0.2); RETURN NULL; END $$;
+CREATE TRIGGER dawdle BEFORE UPDATE ON mem0_dify.write_queues FOR EACH STATEMENT EXECUTE FUNCTION mem0_dify.dawdle();
+"""
+COMMIT_IS_WAITING = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"
+
+
+def test_a_process_stopped_between_its_plan_and_the_change_makes_no_change_any_more(
+    postgres_site: Site[PostgresLedger],
+) -> None:
+    """The last moment: the plan is committed, the process stands still, and another one has long gone on."""
+    stopped, other = postgres_site.start(), postgres_site.start()
+    stopped.accept("alice", "version 0", infer=False)
+    stopped.drain("alice")
+    other.drain("alice")
+    [memory] = stopped.memories("alice")
+    try:
+        with psycopg.connect(postgres_site.ledger.uri, autocommit=True) as blocker:
+            blocker.execute(SLOW_STATE)
+            blocker.execute("SELECT pg_advisory_lock(1)")
+            stopped.call("update_memory", memory_id=memory["id"], text="version 1")
+            wait_until(lambda: postgres_site.ledger.rows(COMMIT_IS_WAITING)[0][0] == 1)
+            stopped.process.signal(signal.SIGSTOP)
+        wait_until(lambda: planned(postgres_site.ledger) == 1)
+        other.call("update_memory", memory_id=memory["id"], text="version 2")
+        other.drain("alice")
+    finally:
+        stopped.process.signal(signal.SIGCONT)
+    stopped.process.wait_until(lambda: lost_leases(stopped) == 1, 30)
+    assert other.texts("alice") == ["version 2"]
+    assert carried_out(postgres_site.ledger, "alice") == ["version 0", "version 1", "version 2"]
+
+
+def lost_leases(plugin: Plugin) -> int:
+    return sum("lease was lost" in line.message for line in plugin.process.logs)
 
 
 @contextmanager

@@ -14,8 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 from utils.memory.scores import scale_of
 from utils.memory.store import Owner, Row
 from utils.memory.store_collection import Collection
-from utils.memory.store_engines import Engine, acquire, release
-from utils.memory.store_errors import unavailable
+from utils.memory.store_engines import Engine
 from utils.memory.store_traits import traits_of
 
 if TYPE_CHECKING:
@@ -36,22 +35,18 @@ class Mem0Store:
     def __init__(self, provider: str, config: Mapping[str, Any], build: Callable[[], Any]) -> None:
         self._provider = provider
         self._config = config
-        self._build = build
         self._traits = traits_of(provider)
-        self._engine: Engine | None = None
+        native = (self._traits.embedded(config) or self._traits.blocks) and not self._traits.grpc
+        self._engine = Engine(build, native=native, grpc=self._traits.grpc)
         self._collection: Collection | None = None
-        self._closed = False
 
     async def open(self) -> None:
         """Build the store, which connects and creates the collection on most."""
         await self._call(lambda collection: None)
 
     async def close(self) -> None:
-        """Let go of the engine; the last user of an embedded one closes it."""
-        self._closed = True
-        engine, self._engine = self._engine, None
-        if engine is not None:
-            await release(self._provider, self._config, engine)
+        """Close the store's client, and with it an embedded engine."""
+        await self._engine.close()
 
     async def check(self, dims: int) -> None:
         """Compare vector length and metric with the engine's, and read once."""
@@ -94,16 +89,10 @@ class Mem0Store:
             await self._call(partial(Collection.delete, memory_ids=some))
 
     async def _call[T](self, work: Callable[[Collection], T]) -> T:
-        if self._closed:
-            raise unavailable("closed")
-        if self._engine is None:
-            native = self._traits.native(self._config)
-            self._engine = acquire(self._provider, self._config, self._build, native=native)
-        return await self._engine.run(lambda store: work(self._of(store)))
+        return await self._engine.run(lambda store: work(self._over(store)))
 
-    def _of(self, store: Any) -> Collection:
-        """The collection over the engine's object; a new one when the engine was built anew."""
-        if self._collection is None or self._collection.store is not store:
+    def _over(self, store: Any) -> Collection:
+        if self._collection is None:
             scale = scale_of(self._provider, self._config)
             self._collection = Collection(store, self._provider, self._config, self._traits, scale)
         return self._collection

@@ -18,12 +18,14 @@ import json
 import logging
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final
 
 import psycopg
 from psycopg import sql
 
+from utils.errors import ServiceError, ServiceRejected
 from utils.memory.pgvector_connections import Connections, Vector
 from utils.memory.pgvector_filters import compile_condition, instant_sql
 from utils.memory.pgvector_schema import AnnKind, Table, adopt, build_indexes, missing_indexes, quoted
@@ -38,6 +40,7 @@ if TYPE_CHECKING:
 
 _INDEX_LOOKUP_EVERY_S: Final = 30.0  # how often a large user's search looks whether the index is ready by now
 _ROWS_PER_INSERT: Final = 500
+_CLOSE_TIMEOUT_S: Final = 3.0
 _log: Final = logging.getLogger(__name__)
 
 type _Clause = tuple[sql.Composable, list[Any]]
@@ -51,9 +54,16 @@ class PgvectorStore:
         dims: the embedder's vector length, if known. A table that does not exist is created for it, else for the
             block's ``embedding_model_dims``, else for the first vector that comes.
         statement_timeout_ms: after this time the server itself ends a statement; 0: never.
+        exact_rows: up to how many memories a user is searched exactly.
     """
 
-    def __init__(self, config: PgvectorConfig, dims: int | None = None, statement_timeout_ms: int = 60_000) -> None:
+    def __init__(
+        self,
+        config: PgvectorConfig,
+        dims: int | None = None,
+        statement_timeout_ms: int = 60_000,
+        exact_rows: int = EXACT_ROWS,
+    ) -> None:
         self._config = config
         self._dims = dims or config.embedding_model_dims
         self._connections = Connections(config, statement_timeout_ms)
@@ -62,7 +72,8 @@ class PgvectorStore:
         self._building: asyncio.Task[None] | None = None
         self._index_ready = False
         self._index_looked_up_at = -math.inf
-        self._sizes = OwnerSizes()
+        self._exact_rows = exact_rows
+        self._sizes = OwnerSizes(exact_rows)
 
     async def open(self) -> None:
         """Connect and adopt or create the collection; with ``pool_open`` false the first operation does that."""
@@ -74,13 +85,17 @@ class PgvectorStore:
         building, self._building = self._building, None
         if building is not None:
             building.cancel()
-            await asyncio.wait([building])
+            await asyncio.wait([building], timeout=_CLOSE_TIMEOUT_S)
         await self._connections.close()
+
+    async def indexes_built(self) -> None:
+        """Wait until this process has built what indexes were missing; nothing needs to, it is only faster then."""
+        if self._building is not None:
+            await asyncio.wait([self._building])
 
     async def check(self, dims: int) -> None:
         """Ask the server for the table as it is now and compare its vector length."""
         self._dims = self._dims or dims
-        await self._collection()
         async with self._adopting:
             self._table = await self._adopt(None)
         if self._table is not None:
@@ -92,7 +107,7 @@ class PgvectorStore:
         if table is None or not is_memory_id(memory_id):
             return None
         rows = await self._fetch("SELECT id::text, payload FROM {table} WHERE id = %s::uuid", table, [memory_id])
-        return Row(rows[0][0], rows[0][1] or {}) if rows else None
+        return Row(rows[0][0], rows[0][1] if isinstance(rows[0][1], dict) else {}) if rows else None
 
     async def search(
         self, vector: Sequence[float], owner: Owner, top_k: int, condition: Condition | None = None
@@ -106,7 +121,7 @@ class PgvectorStore:
         if large is None:
             counted, rows = await self._search_counting(table, query, owner, top_k, condition)
             self._sizes.counted(owner.user_id, counted)
-            if counted <= EXACT_ROWS:
+            if counted <= self._exact_rows:
                 return rows
             large = True
         if large and await self._has_index(table):
@@ -187,8 +202,11 @@ class PgvectorStore:
             async with self._adopting:
                 if self._table is None:
                     self._table = await self._adopt(vector)
-        if self._table is not None and vector is not None:
-            self._fits(self._table, len(vector))
+        if self._table is not None and vector is not None and self._table.dims not in (None, len(vector)):
+            async with self._adopting:  # before refusing: somebody may have made the table anew
+                self._table = await self._adopt(vector)
+            if self._table is not None:
+                self._fits(self._table, len(vector))
         return self._table
 
     async def _adopt(self, vector: Sequence[float] | None) -> Table | None:
@@ -210,17 +228,19 @@ class PgvectorStore:
         """Build missing indexes beside the work; without them everything is right, only slower."""
         try:
             async with self._connections.single(statement_timeout_ms=0) as conn:
-                await build_indexes(conn, table)
-        except psycopg.Error as exc:
-            _log.warning("index of collection %s not built: %s %s", table.name, type(exc).__name__, exc.sqlstate)
+                with database_errors():
+                    await build_indexes(conn, table)
+        except ServiceError as exc:
+            _log.warning("index of collection %s not built: %s", table.name, exc.reason)
+        self._index_looked_up_at = -math.inf
 
     async def _has_index(self, table: Table) -> bool:
         """Whether the approximate index can be used; asked again now and then, another process may build it."""
         now = time.monotonic()
         if not self._index_ready and table.ann is not None and now - self._index_looked_up_at > _INDEX_LOOKUP_EVERY_S:
             self._index_looked_up_at = now
-            async with self._connections.pooled() as conn:
-                with database_errors():
+            with database_errors():
+                async with self._connections.pooled() as conn:
                     self._index_ready = table.ann not in await missing_indexes(conn, table)
         return self._index_ready
 
@@ -242,10 +262,10 @@ class PgvectorStore:
     async def _search_counting(
         self, table: Table, query: Vector, owner: Owner, top_k: int, condition: Condition | None
     ) -> tuple[int, list[Row]]:
-        """How many memories the user has, counted to just above ``EXACT_ROWS``; up to there, the exact answer, too."""
+        """How many memories the user has, counted to just above ``exact_rows``; up to there, the exact answer, too."""
         owned, user = _where(Owner(owner.user_id), None)
         where, params = _where(owner, condition)
-        params = [*user, EXACT_ROWS + 1, query, EXACT_ROWS, *params, top_k]
+        params = [*user, self._exact_rows + 1, query, self._exact_rows, *params, top_k]
         found = await self._fetch(_SEARCH_COUNTING, table, params, owned=owned, where=where)
         return found[0][0], _owned(owner, ((row[1], row[2], row[3]) for row in found))
 
@@ -269,12 +289,22 @@ class PgvectorStore:
     async def _fetch(
         self, statement: str, table: Table, params: list[Any], **parts: sql.Composable
     ) -> list[tuple[Any, ...]]:
-        composed = sql.SQL(statement).format(table=quoted(table.name), **parts)
-        return await self._connections.fetch(composed, params)
+        with self._noticing_loss():
+            return await self._connections.fetch(sql.SQL(statement).format(table=quoted(table.name), **parts), params)
 
     async def _change(self, statement: str, table: Table, params: list[Any], **parts: sql.Composable) -> None:
-        composed = sql.SQL(statement).format(table=quoted(table.name), **parts)
-        await self._connections.execute(composed, params)
+        with self._noticing_loss():
+            await self._connections.execute(sql.SQL(statement).format(table=quoted(table.name), **parts), params)
+
+    @contextmanager
+    def _noticing_loss(self) -> Iterator[None]:
+        """When somebody has dropped the table, the next call looks for it anew and creates it."""
+        try:
+            yield
+        except ServiceRejected as exc:
+            if isinstance(exc.__cause__, psycopg.errors.UndefinedTable):
+                self._table = None
+            raise
 
 
 # OFFSET 0 keeps the planner from pulling the inner query up and walking the approximate index for an exact question.

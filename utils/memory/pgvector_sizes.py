@@ -16,22 +16,27 @@ _REMEMBERED: Final = 10_000  # users
 
 
 class OwnerSizes:
-    """What was counted lately, by user."""
+    """What was counted lately, by user.
 
-    def __init__(self) -> None:
+    Args:
+        exact_rows: a user with more memories is large.
+    """
+
+    def __init__(self, exact_rows: int = EXACT_ROWS) -> None:
+        self._exact_rows = exact_rows
         self._known: dict[str, tuple[bool, float]] = {}
 
     def is_large(self, user_id: str) -> bool | None:
-        """Whether the user has more than :data:`EXACT_ROWS` memories; None when that must be counted."""
+        """Whether the user has more than ``exact_rows`` memories; None when that must be counted."""
         large, until = self._known.get(user_id, (False, 0.0))
         return large if time.monotonic() < until else None
 
     def counted(self, user_id: str, rows: int) -> None:
-        """Remember a count, which may stop just above :data:`EXACT_ROWS`; one near it is counted again."""
+        """Remember a count, which may stop just above ``exact_rows``; one near it is counted again."""
         self._known.pop(user_id, None)
-        if rows > EXACT_ROWS:
+        if rows > self._exact_rows:
             self._known[user_id] = True, time.monotonic() + _LARGE_FOR_S
-        elif rows <= EXACT_ROWS // 2:
+        elif rows <= self._exact_rows // 2:
             self._known[user_id] = False, time.monotonic() + _SMALL_FOR_S
         if len(self._known) > _REMEMBERED:
             del self._known[next(iter(self._known))]

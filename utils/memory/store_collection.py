@@ -39,7 +39,7 @@ class Collection:
     """
 
     def __init__(self, store: Any, provider: str, config: Mapping[str, Any], traits: StoreTraits, scale: Scale) -> None:
-        self.store = store
+        self._store = store
         self._provider = provider
         self._config = config
         self._traits = traits
@@ -59,10 +59,13 @@ class Collection:
         if top_k < 1 or not self._storable(owner):
             return []
         rows: list[Row] = []
-        for asked in self._growing(top_k if condition is None else top_k * _GROWTH, self._traits.search_cap):
+        reachable = top_k
+        for tries, asked in enumerate(self._growing(top_k if condition is None else top_k * _GROWTH)):
             hits = self._query(query, owner, asked)
-            rows = [row for row in self._owned(owner, hits) if condition is None or condition.matches(row.payload)]
-            if len(rows) >= top_k or self._exhausted(hits, asked, rows, owner, condition):
+            rows = _matching(self._owned(owner, hits), condition)
+            if tries == 0 and len(rows) < top_k:
+                reachable = self._reachable(owner, top_k, condition)
+            if len(rows) >= reachable or (len(hits) < asked and not self._traits.post_filters):
                 break
         if not rows:
             self._make_sure_it_is_alive()
@@ -74,7 +77,7 @@ class Collection:
         Raises:
             ServiceRejected: the store cannot list, or the owner has more rows than it lists.
         """
-        rows = [row for row in self._all(owner) if condition is None or condition.matches(row.payload)]
+        rows = _matching(self._all(owner), condition)
         rows.sort(key=lambda row: newest_first(row.payload, row.id))
         start = max(offset, 0)
         return rows[start : start + max(limit, 0)], len(rows)
@@ -97,7 +100,7 @@ class Collection:
     def check(self, dims: int) -> None:
         """See ``Store.check``."""
         self._fits(dims, asked_now=True)
-        metric = self._traits.metric(self.store, self._config)
+        metric = self._traits.metric(self._store, self._config)
         if metric is not None:
             raise rejected("store_other_metric", "metric", collection=self._name(), found=metric)
         if self._traits.alive is not None:
@@ -112,16 +115,17 @@ class Collection:
         fresh: dict[str, tuple[list[float], dict[str, Any]]] = {}
         for row, vector in zip(rows, vectors, strict=True):
             prepared = self._vector(vector), self._payload(row)
-            if row.id not in fresh and self._get(row.id) is None:
+            if row.id not in fresh and self._find(row.id) is None:
                 fresh[row.id] = prepared
         if not fresh:
             return
-        self.store.insert(
+        self._make_sure_it_is_alive()
+        self._store.insert(
             vectors=[vector for vector, _ in fresh.values()],
             payloads=[payload for _, payload in fresh.values()],
             ids=list(fresh),
         )
-        if self._traits.quiet_inserts and any(self._get(memory_id) is None for memory_id in fresh):
+        if self._traits.quiet_inserts and any(self._find(memory_id) is None for memory_id in fresh):
             raise unavailable("insert not confirmed")
 
     def update(self, row: Row, vector: Sequence[float]) -> None:
@@ -132,18 +136,18 @@ class Collection:
             return
         if self._traits.merges:
             payload = without_leftovers(payload, found.payload or {})
-        self.store.update(row.id, vector=prepared, payload=payload)
+        self._store.update(row.id, vector=prepared, payload=payload)
 
     def delete(self, memory_ids: Sequence[str]) -> None:
         """See ``Store.delete``."""
         known = list(filter(is_memory_id, memory_ids))
         if self._traits.delete is not None:
             if known:
-                self._traits.delete(self.store, known)
+                self._traits.delete(self._store, known)
             return
         for memory_id in known:
             try:
-                self.store.delete(memory_id)
+                self._store.delete(memory_id)
             except Exception as exc:
                 if not is_missing(exc):
                     raise
@@ -151,53 +155,67 @@ class Collection:
     # -- what the store is asked
 
     def _get(self, memory_id: str) -> Any:
-        """The store's own row with exactly this id, or None."""
+        """The store's own row with exactly this id; None only when the server says so."""
+        found = self._find(memory_id)
+        if found is None and is_memory_id(memory_id):
+            self._make_sure_it_is_alive()
+        return found
+
+    def _find(self, memory_id: str) -> Any:
+        """The same, but None may also mean an outage."""
         if not is_memory_id(memory_id):
             return None
         try:
-            found = self.store.get(memory_id)
+            found = self._store.get(memory_id)
         except KeyError:
-            if not self._traits.missing_is_key_error:
-                raise
-            found = None
-        if found is None:
-            self._make_sure_it_is_alive()
+            if self._traits.missing_is_key_error:
+                return None
+            raise
         return found if found is not None and str(found.id) == memory_id else None
 
     def _query(self, vector: list[float], owner: Owner, asked: int) -> list[Any]:
         vectors = [vector] if self._traits.nested_query else vector
         # The text goes no further than a log line of some stores.
-        return _rows(self.store.search(query="", vectors=vectors, top_k=asked, filters=_equality(owner)))
+        return _rows(self._store.search(query="", vectors=vectors, top_k=asked, filters=_equality(owner)))
 
     def _list(self, owner: Owner, asked: int) -> list[Any]:
-        return _rows(self.store.list(filters=_equality(owner), top_k=asked))
+        return _rows(self._store.list(filters=_equality(owner), top_k=asked))
 
     def _all(self, owner: Owner) -> list[Row]:
-        """All of the owner's rows, each once."""
+        """All of the owner's rows, each once.
+
+        Raises:
+            ServiceRejected: the store cannot list, or not so many.
+        """
         self._must_list()
         if not self._storable(owner):
             return []
+        rows, complete = self._listing(owner)
+        if not complete:
+            raise self._cannot_list()
+        if not rows:
+            self._confirm_empty(owner)
+        return rows
+
+    def _listing(self, owner: Owner) -> tuple[list[Row], bool]:
+        """The owner's rows as far as the store lists them, and whether that is all."""
+        listed: list[Any] = []
         for asked in self._growing(max(_FIRST_LISTING, self._traits.list_at_least), self._traits.list_cap):
             listed = self._list(owner, asked)
             if len(listed) < asked:
-                rows = self._owned(owner, listed)
-                if not rows:
-                    self._confirm_empty(owner)
-                return rows
-        raise self._cannot_list()
+                return self._owned(owner, listed), True
+        return self._owned(owner, listed), False
 
-    def _exhausted(
-        self, hits: Sequence[Any], asked: int, rows: Sequence[Row], owner: Owner, condition: Condition | None
-    ) -> bool:
-        """Whether asking for more cannot bring more of the owner's rows."""
-        if not self._traits.post_filters:
-            return len(hits) < asked
-        if not self._traits.lists:
-            return False
-        matching = (row for row in self._all(owner) if condition is None or condition.matches(row.payload))
-        return len(rows) >= sum(1 for _ in matching)
+    def _reachable(self, owner: Owner, top_k: int, condition: Condition | None) -> int:
+        """How many rows a search can bring that is cut off before it looks at the owner: what a listing shows."""
+        if not (self._traits.post_filters and self._traits.lists):
+            return top_k
+        rows, complete = self._listing(owner)
+        return min(top_k, len(_matching(rows, condition))) if complete else top_k
 
-    def _growing(self, first: int, cap: int) -> Iterator[int]:
+    def _growing(self, first: int, cap: int | None = None) -> Iterator[int]:
+        """Growing numbers to ask for, up to ``cap``, which is the most that a search answers unless given."""
+        cap = self._traits.search_cap if cap is None else cap
         asked = min(first, cap)
         yield asked
         while asked < cap:
@@ -225,7 +243,7 @@ class Collection:
             raise self._cannot_list()
 
     def _make_sure_it_is_alive(self) -> None:
-        if self._traits.alive is not None and not self._traits.alive(self.store):
+        if self._traits.alive is not None and not self._traits.alive(self._store):
             raise unavailable("no answer")
 
     # -- what goes in
@@ -246,7 +264,7 @@ class Collection:
     def _fits(self, dims: int, *, asked_now: bool = False) -> None:
         """Compare with the engine's length (FAISS deletes a row it cannot update), else the configured one."""
         if self._dims is None or asked_now:
-            self._dims = self._traits.dims(self.store) or self._config.get("embedding_model_dims")
+            self._dims = self._traits.dims(self._store) or self._config.get("embedding_model_dims")
         if self._dims is not None and self._dims != dims:
             raise rejected("store_other_dims", "dimensions", collection=self._name(), found=dims, expected=self._dims)
 
@@ -267,7 +285,11 @@ class Collection:
         return rejected("store_cannot_list", "list", provider=self._provider)
 
     def _name(self) -> str:
-        return str(getattr(self.store, "collection_name", None) or self._config.get("collection_name") or "mem0")
+        return str(getattr(self._store, "collection_name", None) or self._config.get("collection_name") or "mem0")
+
+
+def _matching(rows: Sequence[Row], condition: Condition | None) -> list[Row]:
+    return [row for row in rows if condition is None or condition.matches(row.payload)]
 
 
 def _equality(owner: Owner) -> dict[str, Any]:

@@ -22,19 +22,18 @@ class StoreTraits:
     """How one store departs from the ordinary.
 
     Attributes:
-        native: whether, under a configuration, its client blocks inside C or breaks under concurrency and so needs an
-        OS
-            thread to itself.
+        embedded: under this configuration the engine runs in this process, over a folder or file that is its alone. It
+            then blocks inside C or breaks under concurrency, unless it is reached by gRPC all the same.
+        blocks: its client blocks inside C although there is a server.
+        grpc: its client speaks gRPC, which hangs in a gevent-patched process until it is told of it.
         search_cap: most rows one search can answer.
         list_cap: most rows one listing can answer.
         list_at_least: ask no listing for fewer: it cuts off before it looks at the owner.
-        lists: whether a listing shows all of an owner's rows; where not, listing and deleting a user's memories is
-        refused.
+        lists: a listing shows all of an owner's rows; where not, listing and deleting a user's memories is refused.
         post_filters: a search looks at the owner after it has cut off at ``top_k``.
         merges: an update keeps the keys that the new payload does not have.
-        packs: which metadata the store cannot keep as they are, see ``store_payloads``: ``nested`` values, everything
-        but
-            text (``typed``), or every key that is not mem0's own (``all``).
+        packs: metadata the store cannot keep as they are, see ``store_payloads``: ``nested`` values, all but texts
+            (``typed``), or every key that is not mem0's own (``all``).
         pack_key: the payload key under which these are kept as JSON.
         breaks_on_fences: three backticks in a stored text make the row unreadable.
         missing_is_key_error: ``get`` of an unknown id raises ``KeyError``.
@@ -44,12 +43,13 @@ class StoreTraits:
         delete: deletes many rows in one call of the client's own; mem0's classes delete one at a time.
         alive: True when the server answers; given where ``get`` and ``list`` turn an outage into an empty answer.
         dims: vector length of the collection as the engine has it; None when it cannot tell.
-        metric: the collection's metric as the engine has it, comparable with the configured one; None when it cannot
-        tell.
+        metric: the collection's metric where the engine has another than is configured; None otherwise.
         note: what a user of this store should know.
     """
 
-    native: Callable[[Config], bool] = lambda config: False
+    embedded: Callable[[Config], bool] = lambda config: False
+    blocks: bool = False
+    grpc: bool = False
     search_cap: int = UNLIMITED
     list_cap: int = UNLIMITED
     list_at_least: int = 1
@@ -70,8 +70,8 @@ class StoreTraits:
     note: str = ""
 
 
-def _always(config: Config) -> bool:
-    return True
+def _over_a_file(config: Config) -> bool:
+    return "url" in config and "://" not in str(config["url"])
 
 
 def _without_server(*keys: str) -> Callable[[Config], bool]:
@@ -164,21 +164,21 @@ def _faiss_metric(store: Any, config: Config) -> str | None:
 
 TRAITS: Final[Mapping[str, StoreTraits]] = {
     "qdrant": StoreTraits(
-        native=_without_server("url", "host", "api_key"),
+        embedded=_without_server("url", "host", "api_key"),
         delete=_qdrant_delete,
         dims=_qdrant_dims,
         metric=_qdrant_metric,
         note="Without url or host it is embedded: one process, and searches grow slower with every row.",
     ),
     "chroma": StoreTraits(
-        native=_without_server("host", "api_key"),
+        embedded=_without_server("host", "api_key"),
         merges=True,
         packs="nested",
         delete=_chroma_delete,
         dims=_chroma_dims,
     ),
     "faiss": StoreTraits(
-        native=_always,
+        embedded=lambda config: True,
         post_filters=True,
         delete=_faiss_delete,
         dims=lambda store: store.index.d,
@@ -186,7 +186,8 @@ TRAITS: Final[Mapping[str, StoreTraits]] = {
         note="One process; every change writes the whole index, so it is for thousands of memories, not more.",
     ),
     "milvus": StoreTraits(
-        native=_always,  # a file is an embedded engine, a URL is gRPC: neither yields
+        grpc=True,  # with a file, too: Milvus Lite is a gRPC server inside this process
+        embedded=_over_a_file,
         search_cap=16_384,
         list_cap=16_384,
         delete=_milvus_delete,
@@ -210,7 +211,8 @@ TRAITS: Final[Mapping[str, StoreTraits]] = {
     ),
     "elasticsearch": StoreTraits(search_cap=10_000, list_cap=10_000, merges=True, alive=_named_info_answers),
     "langchain": StoreTraits(
-        lists=False, note="A user's memories cannot be listed; scores are the wrapped client's own."
+        lists=False,
+        note="A user's memories cannot be listed, an outage looks like none, scores are the wrapped client's own.",
     ),
     "mongodb": StoreTraits(
         search_cap=10_000,
@@ -234,7 +236,7 @@ TRAITS: Final[Mapping[str, StoreTraits]] = {
     "redis": StoreTraits(search_cap=10_000, list_cap=10_000, breaks_on_fences=True, not_in_ids=","),
     "s3_vectors": StoreTraits(search_cap=100, list_cap=1000, packs="nested"),
     "supabase": StoreTraits(
-        native=_always,  # psycopg2
+        blocks=True,  # psycopg2
         search_cap=1000,
         list_cap=1000,
         lists=False,
@@ -253,10 +255,10 @@ TRAITS: Final[Mapping[str, StoreTraits]] = {
         note="It answers at most ten rows, to a search as to a listing.",
     ),
     "vertex_ai_vector_search": StoreTraits(
-        native=_always, lists=False, packs="typed", note="A user's memories cannot be listed."
+        grpc=True, lists=False, packs="typed", note="A user's memories cannot be listed."
     ),
     "weaviate": StoreTraits(
-        native=_always, list_cap=10_000, merges=True, packs="all", pack_key="category", quiet_inserts=True
+        grpc=True, list_cap=10_000, merges=True, packs="all", pack_key="category", quiet_inserts=True
     ),
 }
 

@@ -241,6 +241,7 @@ class Worker:
             await self._delete_all(held, write, asked)
             return
         plan = await self._plan(held, write, asked)
+        self._must_hold(held)
         await plans.apply(plan, self._client.store, Owner(held.user_id))
         entries = [change.entry() for change in plan.changes]
 
@@ -261,6 +262,16 @@ class Worker:
             await self._state.write(lambda conn: writes.record_plan(conn, held, write.id, packed))
         return plan
 
+    def _must_hold(self, held: writes.Claim) -> None:
+        """Called right before memories change, which no fencing token guards: the process may have stood still since
+        its last commit, long enough for another to have gone on.
+
+        Raises:
+            LeaseLost: by this machine's clock the lease has ended.
+        """
+        if self._ends_before(held, asyncio.get_running_loop().time()):
+            raise LeaseLost("error_lease_lost")
+
     async def _delete_all(self, held: writes.Claim, write: writes.Write, asked: request.DeleteAll) -> None:
         """Delete in batches, recording each before it goes; cut off and begun again, it counts no memory twice."""
         owner = Owner(held.user_id, asked.agent_id)
@@ -276,6 +287,7 @@ class Worker:
                 history.record(conn, held.scope, held.user_id, write.id, batch)
 
             await self._state.write(record)
+            self._must_hold(held)
             await self._client.store.delete([row.id for row in rows])
 
         def finish(conn: Any) -> None:

@@ -1,11 +1,11 @@
-"""The stores that run here without a server of their own, opened once per test module and shared by its tests.
+"""The stores that run here without a server of their own, opened once and shared by the tests of this folder.
 
 Sharing is the point: every test uses users of its own among the rows of all others.
 """
 
 from __future__ import annotations
 
-import uuid
+import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -36,14 +36,8 @@ KINDS = ["pgvector", *EMBEDDED]
 
 
 @pytest.fixture(scope="session")
-def database_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PostgresServer]:
-    with PostgresServer(tmp_path_factory.mktemp("postgres"), durable=False) as server:
-        yield server
-
-
-@pytest.fixture(scope="session")
-def database(database_server: PostgresServer) -> Database:
-    return database_server.create_database(f"stores_{uuid.uuid4().hex[:8]}")
+def stores_database(postgres_server: PostgresServer) -> Database:
+    return postgres_server.create_database("stores")
 
 
 def pgvector_settings(database: Database, collection: str, **more: Any) -> pgvector_config.PgvectorConfig:
@@ -63,9 +57,23 @@ def embedded_store(kind: str, folder: Path, **more: Any) -> Mem0Store:
     return Mem0Store(provider, config, lambda: mem0_parts.build_vector_store(provider, config))
 
 
+async def in_lane[T](work: Awaitable[T]) -> T:
+    """What ``work`` gives when a lane runs it; its workers are seen by nobody else."""
+
+    async def task() -> T:
+        workers = Workers("lane", 4)
+        use_workers(workers)
+        try:
+            return await work
+        finally:
+            workers.close()
+
+    return await asyncio.create_task(task())
+
+
 @asynccontextmanager
-async def opened(store: Store) -> AsyncIterator[Store]:
-    await store.open()
+async def opened[S: Store](store: S) -> AsyncIterator[S]:
+    await in_lane(store.open())
     try:
         yield store
     finally:
@@ -75,21 +83,21 @@ async def opened(store: Store) -> AsyncIterator[Store]:
 def make_store(kind: str, folder: Path, database: Callable[[], Database]) -> Store:
     """A store over a new collection; nothing is opened yet."""
     if kind == "pgvector":
-        return PgvectorStore(pgvector_settings(database(), f"memories_{uuid.uuid4().hex[:8]}"), DIMS)
+        return PgvectorStore(pgvector_settings(database(), "memories"), DIMS)
     return embedded_store(kind, folder)
 
 
-@pytest.fixture(scope="module", params=KINDS)
+@pytest.fixture(scope="session", params=KINDS)
 def kind(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
 
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
 async def store(
     kind: str, tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest
 ) -> AsyncIterator[Store]:
     folder = tmp_path_factory.mktemp(kind)
-    async with opened(make_store(kind, folder, lambda: request.getfixturevalue("database"))) as opened_store:
+    async with opened(make_store(kind, folder, lambda: request.getfixturevalue("stores_database"))) as opened_store:
         yield opened_store
 
 
@@ -97,9 +105,7 @@ async def store(
 def _lane() -> Iterator[None]:
     """The workers that a lane gives its tasks."""
     workers = Workers("lane", 8)
-    use_workers(workers)
+    token = use_workers(workers)
     yield
+    token.var.reset(token)
     workers.close()
-
-
-type Opener = Callable[[Store], Awaitable[Store]]

@@ -13,7 +13,7 @@ from utils.errors import ServiceRejected
 from utils.memory import filters
 from utils.memory.store import Owner, Row, Store
 
-pytestmark = pytest.mark.asyncio(loop_scope="module")
+pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 HOSTILE = [
     "*", "%", "_", "' OR '1'='1", '" or ""="', "alice' --", 'bob" || true', "\\", "{}", "[]", "$ne", "null", "0",
@@ -245,7 +245,8 @@ async def test_an_update_replaces_text_vector_and_metadata(store: Store) -> None
     await store.update(changed, at_cosine(0.5))
     assert await store.get(row.id) == changed
     (found,) = await store.search(QUERY, Owner(user), 5)
-    assert (found.text, found.score) == ("new", pytest.approx(0.5, abs=1e-4))
+    assert found.text == "new"
+    assert found.score == pytest.approx(0.5, abs=1e-4)
 
 
 async def test_what_comes_back_is_the_callers_own(store: Store) -> None:

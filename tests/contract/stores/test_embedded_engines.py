@@ -1,0 +1,130 @@
+"""Engines inside the process: they keep their rows, tell what they cannot serve, and work beside gevent."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.contract.stores.conftest import EMBEDDED, embedded_config, embedded_store, opened
+from tests.contract.stores.rows import DIMS, QUERY, at_cosine, memory, new_id
+from utils import mem0_parts
+from utils.errors import ServiceRejected, ServiceUnavailable
+from utils.memory.mem0_store import Mem0Store
+from utils.memory.store import Owner
+
+ALICE = Owner("alice")
+PROJECT_ROOT = Path(__file__).resolve().parents[3]
+
+
+@pytest.mark.parametrize("kind", EMBEDDED)
+async def test_rows_are_there_after_reopening(kind: str, tmp_path: Path) -> None:
+    row = memory("alice", "kept", nested={"a": [1, None]})
+    async with opened(embedded_store(kind, tmp_path)) as store:
+        await store.insert([row], [at_cosine(0.5)])
+    async with opened(embedded_store(kind, tmp_path)) as store:
+        (found,) = await store.search(QUERY, ALICE, 5)
+        assert found.payload == row.payload
+        assert found.score == pytest.approx(0.5, abs=1e-4)
+
+
+_HOLD = """
+import sys, qdrant_client
+held = qdrant_client.QdrantClient(path=sys.argv[1])
+print("held", flush=True)
+input()
+"""
+
+
+async def test_a_folder_in_another_processs_hands_is_a_passing_fault(tmp_path: Path) -> None:
+    holder = await asyncio.create_subprocess_exec(sys.executable, "-c", _HOLD, str(tmp_path), stdin=-1, stdout=-1)
+    assert holder.stdout is not None
+    assert await holder.stdout.readline() == b"held\n"
+    store = embedded_store("qdrant", tmp_path)
+    with pytest.raises(ServiceUnavailable):
+        await store.open()
+    await holder.communicate(b"\n")
+    await store.open()
+    await store.close()
+
+
+@pytest.mark.parametrize(
+    ("kind", "made_with"),
+    [
+        ("faiss-cosine", {"distance_strategy": "euclidean"}),
+        ("faiss-euclidean", {"distance_strategy": "cosine"}),
+        ("milvus-COSINE", {"metric_type": "L2"}),
+        ("milvus-L2", {"metric_type": "COSINE"}),
+    ],
+)
+async def test_a_collection_of_another_metric_is_told(kind: str, made_with: dict[str, str], tmp_path: Path) -> None:
+    async with opened(embedded_store(kind, tmp_path, **made_with)) as store:
+        await store.insert([memory("alice")], [QUERY])
+        await store.check(DIMS)
+    async with opened(embedded_store(kind, tmp_path)) as store:
+        with pytest.raises(ServiceRejected) as refusal:
+            await store.check(DIMS)
+        assert refusal.value.key == "store_other_metric"
+
+
+@pytest.mark.parametrize("kind", [kind for kind in EMBEDDED if kind != "chroma"])
+async def test_a_collection_of_another_length_is_told(kind: str, tmp_path: Path) -> None:
+    async with opened(embedded_store(kind, tmp_path)) as store:
+        await store.insert([memory("alice")], [QUERY])
+    async with opened(embedded_store(kind, tmp_path, embedding_model_dims=5)) as store:
+        with pytest.raises(ServiceRejected, match=rf"5 dimensions.*{DIMS}"):
+            await store.check(5)
+        with pytest.raises(ServiceRejected, match=rf"5 dimensions.*{DIMS}"):
+            await store.insert([memory("alice")], [[1.0] * 5])
+        await store.check(DIMS)
+
+
+@pytest.mark.parametrize("kind", EMBEDDED)
+async def test_what_mem0_wrote_is_read(kind: str, tmp_path: Path) -> None:
+    provider, config = embedded_config(kind, tmp_path)
+    row = memory("alice", "by mem0", tag="x")
+    theirs = mem0_parts.build_vector_store(provider, config)
+    theirs.insert(vectors=[at_cosine(0.8)], payloads=[dict(row.payload)], ids=[row.id])
+    async with opened(Mem0Store(provider, config, lambda: theirs)) as store:
+        (found,) = await store.search(QUERY, ALICE, 5)
+        assert (found.id, found.payload) == (row.id, row.payload)
+        assert found.score == pytest.approx(0.8, abs=1e-4)
+        ours = memory("alice", "by us")
+        await store.insert([ours], [QUERY])
+        assert await store.get(new_id()) is None
+
+
+_IN_A_PATCHED_PROCESS = """
+import dify_plugin, asyncio, sys
+from pathlib import Path
+from tests.contract.stores.conftest import embedded_store
+from tests.contract.stores.rows import QUERY, memory, spread
+from utils.memory.store import Owner
+from utils.runtime.blocking import Workers, use_workers
+
+async def main():
+    use_workers(Workers("lane", 8))
+    store = embedded_store(sys.argv[1], Path(sys.argv[2]))
+    await asyncio.gather(*(store.insert([memory("alice", str(n))], [v]) for n, v in enumerate(spread(30))))
+    found = await asyncio.gather(*(store.search(QUERY, Owner("alice"), 3) for _ in range(10)))
+    assert all([row.text for row in rows] == ["0", "1", "2"] for rows in found), found
+    await store.delete([row.id for row in await store.batch(Owner("alice"), 100)])
+    assert await store.page(Owner("alice"), 5) == ([], 0)
+    await store.close()
+
+asyncio.run(main())
+print("done", flush=True)
+"""
+
+
+@pytest.mark.parametrize(
+    "kind",
+    ["qdrant", "milvus-COSINE", *(pytest.param(kind, marks=pytest.mark.long) for kind in ("chroma", "faiss-cosine"))],
+)
+async def test_it_works_in_a_patched_process(kind: str, tmp_path: Path) -> None:
+    command = [sys.executable, "-c", _IN_A_PATCHED_PROCESS, kind, str(tmp_path)]
+    process = await asyncio.create_subprocess_exec(*command, stdout=-1, stderr=-1, cwd=PROJECT_ROOT)
+    output, errors = await process.communicate()
+    assert output.decode().splitlines()[-1:] == ["done"], errors.decode()
