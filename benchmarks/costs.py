@@ -2,33 +2,36 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
+import psutil
+
+from benchmarks import installation
 from benchmarks.report import Part
 from benchmarks.setting import Setting
 
 _ROOT: Final = Path(__file__).resolve().parent.parent
-_MB: Final = 1e6
+_MIB: Final = 2**20
 _SHOWN: Final = 8
 _OURS: Final = frozenset({"main", "utils", "tools", "provider"})
+# One line of Python's own import times: self, cumulative, name.
 _IMPORT: Final = re.compile(r"^import time:\s+(\d+) \|\s+\d+ \|\s*(\S+)$")
 # What a call needs, in the order in which a process comes to need it.
 _STEPS: Final = (
-    ("Python itself", "import sys"),
+    ("Python itself", "pass"),
     ("the SDK", "import dify_plugin"),
     ("the plugin's frame", "import main; from utils import tool_base"),
-    ("SQLAlchemy", "import sqlalchemy.ext.asyncio, sqlalchemy.dialects.postgresql"),
-    ("psycopg and its pool", "import psycopg, psycopg_pool"),
+    ("SQLAlchemy, psycopg and the state store", "import psycopg, psycopg_pool, utils.state.engine"),
     ("the plugin's memory flow", "import utils.memory.memory, utils.memory.pgvector"),
     ("OpenAI's client", "import openai; openai.OpenAI(api_key='none').embeddings"),
 )
-_PRINT_RSS: Final = "import psutil; print(psutil.Process().memory_info().rss)"
 
 
 def imports_until_first_line(setting: Setting) -> list[Part]:
@@ -61,12 +64,25 @@ def _package(module: str) -> str:
 
 
 def memory_by_import() -> list[Part]:
-    """MB each import adds to a fresh process, in the order in which the plugin needs them."""
-    code = "\n".join(f"{statement}\n{_PRINT_RSS}" for _, statement in _STEPS)
-    # psutil itself is counted with Python: import it before the first reading
-    done = subprocess.run([sys.executable, "-c", code], cwd=_ROOT, capture_output=True, text=True, check=True)
-    resident = [int(line) / _MB for line in done.stdout.split()]
-    return [
-        Part(name, after - before, "MB")
-        for (name, _), before, after in zip(_STEPS, [0.0, *resident], resident, strict=False)
-    ]
+    """MiB each import adds to a fresh process, in the order in which the plugin needs them."""
+    resident = [0.0, *_resident_after([statement for _, statement in _STEPS])]
+    return [Part(name, resident[step + 1] - resident[step], "MiB") for step, (name, _) in enumerate(_STEPS)]
+
+
+def _resident_after(statements: Sequence[str]) -> Iterator[float]:
+    """Resident MiB of one Python process after each of ``statements``; it waits while it is looked at."""
+    code = "\n".join(f"{statement}\nprint(flush=True); input()" for statement in statements)
+    with subprocess.Popen(
+        [sys.executable, "-c", code],
+        cwd=_ROOT,
+        env={**os.environ, **installation.environment()},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stdin is not None and process.stdout is not None
+        for _ in statements:
+            process.stdout.readline()
+            yield float(psutil.Process(process.pid).memory_info().rss) / _MIB
+            process.stdin.write("\n")
+            process.stdin.flush()

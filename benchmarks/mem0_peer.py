@@ -9,7 +9,6 @@ awaited call, inside the process: mem0 pays for no protocol.
 from __future__ import annotations
 
 import os
-import sys
 
 os.environ["MEM0_TELEMETRY"] = "False"
 # The answers have stdout's descriptor to themselves; whatever else is printed goes to stderr.

@@ -8,6 +8,7 @@ figures stand beside their aims; below stands what the time and the memory go to
 from __future__ import annotations
 
 import argparse
+import os
 import statistics
 import subprocess
 import sys
@@ -18,7 +19,7 @@ from typing import Final
 
 from rich.console import Console
 
-from benchmarks import costs, memories
+from benchmarks import costs, installation, memories
 from benchmarks.memories import SEARCHER
 from benchmarks.peer import Mem0Peer
 from benchmarks.report import Aim, Figure, Part, Report
@@ -74,26 +75,27 @@ def measure(size: Size) -> Report:
 
 def _start(report: Report, parts: Setting, size: Size) -> None:
     """From the process's start to its first line, and what it holds then."""
-    first_lines_s, sdk_s, resident_mb = [], [], []
+    first_lines_s, sdk_s, resident_mib = [], [], []
     for number in range(size.boots + 1):
         with parts.plugin() as plugin:
-            boot_s, boot_mb = plugin.process.first_line_s or 0.0, plugin.rss_mb()
+            boot_s, boot_mib = plugin.process.first_line_s or 0.0, plugin.rss_mib()
         import_s = _sdk_import_s()
         if number:  # the first one writes byte code and fills the disk's cache
             first_lines_s.append(boot_s)
-            resident_mb.append(boot_mb)
+            resident_mib.append(boot_mib)
             sdk_s.append(import_s)
     report.figures += [
         Figure("first line", "s", statistics.median(first_lines_s), aim=Aim(1.3)),
         Figure("first line, the fastest", "s", min(first_lines_s)),
         Figure("Python and the import of the SDK alone", "s", statistics.median(sdk_s)),
-        Figure("resident after the start", "MB", statistics.median(resident_mb)),
+        Figure("resident after the start", "MiB", statistics.median(resident_mib)),
     ]
 
 
 def _sdk_import_s() -> float:
     started = time.perf_counter()
-    subprocess.run([sys.executable, "-c", "import dify_plugin"], check=True)
+    command = [sys.executable, "-c", "import dify_plugin"]
+    subprocess.run(command, check=True, env={**os.environ, **installation.environment()})
     return time.perf_counter() - started
 
 
@@ -101,10 +103,10 @@ def _first_calls(report: Report, plugin: Plugin) -> None:
     """The first search and the first add: they import what they need and connect."""
     first = plugin.call("search_memory", user_id=SEARCHER, query="anything?", timeout=60)
     report.figures.append(Figure("first search (imports, connects, makes tables)", "s", first.elapsed_s))
-    report.figures.append(Figure("resident after the first search", "MB", plugin.rss_mb(), aim=Aim(125)))
+    report.figures.append(Figure("resident after the first search", "MiB", plugin.rss_mib(), aim=Aim(125)))
     plugin.call("add_memory", user_id="newcomer", user="I like long walks")
     plugin.drain()
-    report.figures.append(Figure("resident after the first add", "MB", plugin.rss_mb()))
+    report.figures.append(Figure("resident after the first add", "MiB", plugin.rss_mib()))
 
 
 def _calls(report: Report, plugin: Plugin, mem0: Mem0Peer, size: Size) -> None:
@@ -114,7 +116,7 @@ def _calls(report: Report, plugin: Plugin, mem0: Mem0Peer, size: Size) -> None:
     report.figures += _one_at_a_time(plugin, mem0, size)
     report.figures += _in_flight(plugin, mem0, size)
     report.figures += _accept(plugin, size)
-    report.figures.append(Figure("resident in the end", "MB", plugin.rss_mb(), mem0.rss_mb()))
+    report.figures.append(Figure("resident in the end", "MiB", plugin.rss_mib(), mem0.rss_mib()))
     report.breakdowns["What a search is made of (p50)"] = _scale(plugin, mem0, size)
 
 
@@ -190,7 +192,10 @@ def _explain_memory(report: Report) -> None:
     steps = costs.memory_by_import()
     searched = next(figure.plugin for figure in report.figures if figure.name == "resident after the first search")
     rest = searched - sum(part.value for part in steps)
-    report.breakdowns["Memory after the first search"] = [*steps, Part("connections, caches, mem0's parts", rest, "MB")]
+    report.breakdowns["Memory after the first search"] = [
+        *steps,
+        Part("connections, caches, mem0's parts", rest, "MiB"),
+    ]
 
 
 if __name__ == "__main__":

@@ -12,10 +12,11 @@ from typing import Any, Final, Self
 
 import psutil
 
+from benchmarks import installation
 from benchmarks.timing import Timing
 
 _ROOT: Final = Path(__file__).resolve().parent.parent
-_MB: Final = 1e6
+_MIB: Final = 2**20
 
 
 class PeerFailed(Exception):
@@ -30,7 +31,7 @@ class Mem0Peer:
         self._home = home
 
     def __enter__(self) -> Self:
-        environment = {"PATH": os.environ["PATH"], "HOME": str(self._home), "MEM0_DIR": str(self._home / "mem0")}
+        home = {"HOME": str(self._home), "MEM0_DIR": str(self._home / "mem0")}
         self._errors = (self._home / "mem0-stderr").open("w+")
         self._process = subprocess.Popen(
             [sys.executable, "-m", "benchmarks.mem0_peer"],
@@ -38,7 +39,7 @@ class Mem0Peer:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._errors,
-            env=environment,
+            env={"PATH": os.environ["PATH"], **home, **installation.environment()},
             text=True,
         )
         try:
@@ -77,9 +78,9 @@ class Mem0Peer:
         adds = {"texts": list(texts), "user_ids": list(user_ids)}
         return Timing(**self._do("beside", **adds, queries=list(queries), user_id=user_id))
 
-    def rss_mb(self) -> float:
-        """Resident memory in MB."""
-        return float(psutil.Process(self._process.pid).memory_info().rss) / _MB
+    def rss_mib(self) -> float:
+        """Resident memory in MiB."""
+        return float(psutil.Process(self._process.pid).memory_info().rss) / _MIB
 
     def _do(self, do: str, **arguments: Any) -> Any:
         return self._exchange({"do": do, **arguments})

@@ -21,6 +21,7 @@ from typing import Any, Final
 
 import psycopg
 
+from benchmarks import installation
 from benchmarks.peer import Mem0Peer
 from benchmarks.timing import Timing
 from playground.credentials import Endpoint, credential_set, pgvector_block
@@ -30,7 +31,7 @@ from playground.postgres import PostgresServer
 from playground.stand_in_model.process import StandInProcess
 
 _POLL_S: Final = 0.002
-_MB: Final = 1e6
+_MIB: Final = 2**20
 _PENDING: Final = "SELECT count(*) FROM mem0_dify.writes WHERE status = 'pending'"
 
 type Parameters = Mapping[str, Any]
@@ -95,9 +96,9 @@ class Plugin:
         while self.pending():
             time.sleep(_POLL_S)
 
-    def rss_mb(self) -> float:
-        """Resident memory in MB."""
-        return self.process.rss_bytes() / _MB
+    def rss_mib(self) -> float:
+        """Resident memory in MiB."""
+        return self.process.rss_bytes() / _MIB
 
 
 def expect(answer: Invocation, status: str) -> Invocation:
@@ -129,10 +130,10 @@ class Setting:
 
     @contextmanager
     def plugin(self, **env: str) -> Iterator[Plugin]:
-        """A plugin process; it ends with the block."""
+        """A plugin process with the packages Dify would install; it ends with the block."""
         home = self.folder / "home"
         home.mkdir(exist_ok=True)
-        with PluginProcess({"HOME": str(home), **env}) as process:
+        with PluginProcess({"HOME": str(home), **installation.environment(), **env}) as process:
             yield Plugin(process, self.credentials, self.state)
 
     @contextmanager

@@ -16,6 +16,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
 from utils import log
+from utils.config.state_location import state_location
 from utils.errors import NotFound, Overloaded, PluginError, ServiceError, ServiceUnavailable
 from utils.memory import filters, recall
 from utils.memory.client import Client
@@ -26,6 +27,7 @@ from utils.memory.worker import Worker
 from utils.runtime.lanes import Lane
 from utils.state import history, writes
 from utils.state.engine import StateStore
+from utils.state.presence import presence_folder
 
 if TYPE_CHECKING:
     from utils.config.settings import Settings
@@ -62,7 +64,8 @@ class Memory:
         self._reads, self._writes = Lane("reads", width), Lane("writes", width)
         self._state, self._store = state, store
         self.client = Client(settings, store)
-        self._worker = Worker(self.client, self._state, self._scope, settings.fingerprint, self._writes)
+        folder = presence_folder(state_location(settings))
+        self._worker = Worker(self.client, self._state, self._scope, settings.fingerprint, self._writes, folder)
         self._heart: asyncio.Task[None] | None = None
         self._resumed = asyncio.Lock()
         self._has_resumed = False

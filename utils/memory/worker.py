@@ -3,8 +3,8 @@
 One worker per credential set. It leases due queues (``state.writes``), plans and applies their heads one after the
 other, and keeps the leases alive while it works. It promises exactly one effect per accepted write: the plan is
 committed with the lease's fencing token before the first change, applying it again changes nothing, and whatever is
-committed after the lease was lost is refused. When the process dies anywhere, another worker goes on where the lease
-ran out.
+committed after the lease was lost is refused. When the process dies anywhere, another worker goes on: where the lease
+ran out, or on the same machine as soon as it sees the death (``state.presence``).
 """
 
 from __future__ import annotations
@@ -21,9 +21,13 @@ from utils.errors import LeaseLost, PluginError, ServiceError, ServiceUnavailabl
 from utils.memory import plan as plans
 from utils.memory import remember, request, retry
 from utils.memory.store import Owner
+from utils.runtime.blocking import run_blocking
 from utils.state import history, writes
+from utils.state.presence import Presence
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from utils.memory.client import Client
     from utils.runtime.lanes import Lane
     from utils.state.engine import StateStore
@@ -35,6 +39,7 @@ LEASE_S: Final = 10.0  # a dead worker's queues are taken over after this long
 _RENEW_S: Final = 3.0
 _MARGIN_S: Final = 1.5  # work stops this long before a lease that cannot be renewed ends
 _POLL_S: Final = 2.0  # how soon work left by another process is noticed; work accepted here wakes the worker at once
+_SETTLE_S: Final = 1.0  # what a worker that died had sent to a store may still land for so long
 _OUTAGE_PAUSE_S: Final = 1.0
 _WIPE_BATCH: Final = 200  # memories deleted between two commits of a delete_all
 _KEEP_DONE_S: Final = 7 * 86_400.0
@@ -52,15 +57,19 @@ class Worker:
         scope: the vector store's identity.
         fingerprint: of the credentials ``client`` was built from.
         lane: the write lane: how many queues at once, and the workers for blocking calls.
+        folder: where the workers of this machine see each other; None: nowhere.
     """
 
-    def __init__(self, client: Client, state: StateStore, scope: str, fingerprint: str, lane: Lane) -> None:
+    def __init__(
+        self, client: Client, state: StateStore, scope: str, fingerprint: str, lane: Lane, folder: Path | None
+    ) -> None:
         self.id = str(uuid.uuid4())
         self._client = client
         self._state = state
         self._scope = scope
         self._fingerprint = fingerprint
         self._lane = lane
+        self._presence = Presence(folder, scope, self.id)
         self._wake = asyncio.Event()
         self._held: dict[writes.Claim, _Lease] = {}
         self._finished: dict[str, asyncio.Event] = {}
@@ -70,7 +79,8 @@ class Worker:
     def start(self) -> None:
         """Begin to work. Idempotent; on the loop."""
         if not self._loops:
-            steps = (self._claim_due, self._renew_leases, self._purge_old)
+            self._presence.show()
+            steps = (self._claim_due, self._renew_leases, self._end_leases_of_the_dead, self._purge_old)
             self._loops = [asyncio.create_task(self._repeat(step)) for step in steps]
 
     async def stop(self, timeout_s: float) -> None:
@@ -84,6 +94,7 @@ class Worker:
         for task in unfinished:
             task.cancel()
         await asyncio.gather(*unfinished, return_exceptions=True)
+        self._presence.withdraw()
 
     def wake(self) -> None:
         """Look for due work now."""
@@ -163,6 +174,14 @@ class Worker:
 
     def _ends_before(self, held: writes.Claim, moment: float) -> bool:
         return held in self._held and self._held[held].ends_at < moment
+
+    async def _end_leases_of_the_dead(self) -> None:
+        """Do not wait for the leases of workers that have died on this machine."""
+        if dead := await run_blocking(self._presence.find_dead):
+            await self._state.write(lambda conn: writes.end_leases(conn, self._scope, dead, _SETTLE_S))
+            await asyncio.sleep(_SETTLE_S)
+            self._wake.set()
+        await asyncio.sleep(_POLL_S)
 
     async def _purge_old(self) -> None:
         """Erase the rows of writes that ended long ago, in small batches."""

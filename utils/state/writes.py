@@ -178,6 +178,13 @@ def renew(conn: Connection, claims: Sequence[Claim], lease_s: float) -> list[Cla
     return lost
 
 
+def end_leases(conn: Connection, scope: str, owners: Sequence[str], in_s: float) -> None:
+    """Let the leases of ``owners``, who are dead, end in ``in_s`` seconds, unless they end sooner anyway."""
+    queue, ends = write_queues.c, epoch_now() + in_s
+    theirs = and_(queue.scope == scope, queue.owner.in_(owners), queue.lease_expires_at > ends)
+    conn.execute(update(write_queues).where(theirs).values(lease_expires_at=ends))
+
+
 def hold(conn: Connection, held: Claim) -> None:
     """Lock the queue for the rest of the transaction and make sure ``held`` is still its lease.
 
