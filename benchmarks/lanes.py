@@ -23,7 +23,7 @@ from benchmarks.memories import SEARCHER
 from benchmarks.peer import Mem0Peer
 from benchmarks.report import Aim, Figure, Report
 from benchmarks.setting import Plugin, Setting, UnexpectedAnswer, setting
-from benchmarks.timing import Timing, alternate, median, p95_ms, per_s, ratio
+from benchmarks.timing import Timing, alternate, median, per_s, ratio
 
 _IN_FLIGHT: Final = 20
 _SLOW_ADDS: Final = 30
@@ -134,13 +134,12 @@ def _flood(parts: Setting, plugin: Plugin, size: Size) -> list[Figure]:
     plugin.drain()
     parts.model.control(reset=True)
     accepted, refused = Timing(answers["SUCCESS"], 1.0), answers["OVERLOAD"]
-    figures = [
+    return [
         Figure(f"ACCEPT p50, {_CALLERS} callers at once", "ms", accepted.p50_ms),
         Figure(f"ACCEPT p95, {_CALLERS} callers at once", "ms", accepted.p95_ms),
         Figure("... search p95 meanwhile", "ms", Timing(searched, 1.0).p95_ms),
         Figure("... refused with OVERLOAD for each accepted", "calls", len(refused) / size.flood),
     ]
-    return figures
 
 
 def _flooding(plugin: Plugin, todo: Iterator[int], answers: Mapping[str, list[float]]) -> None:
