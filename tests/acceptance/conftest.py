@@ -19,4 +19,7 @@ def module_plugin(module_database: Database, tmp_path_factory: pytest.TempPathFa
     """A plugin on PostgreSQL with pgvector, shared by the tests of one module."""
     home: Path = tmp_path_factory.mktemp("home")
     with StandInModel() as model, PluginProcess({"HOME": str(home)}) as process:
-        yield Plugin(process, credential_set(Endpoint(model.base_url), pgvector_block(module_database)))
+        plugin = Plugin(process, credential_set(Endpoint(model.base_url), pgvector_block(module_database)))
+        # The first search imports the model SDK and makes the tables; on a busy machine that takes its default 5 s.
+        assert plugin.call("search_memory", user_id="alice", query="anything", timeout=60).status == "SUCCESS"
+        yield plugin
