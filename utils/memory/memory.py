@@ -97,10 +97,10 @@ class Memory:
         self._worker.wake()
 
     async def close(self, drain_s: float) -> None:
-        """Let running writes finish for ``drain_s`` seconds, then close what is this set's alone. Idempotent."""
+        """Let running calls and writes end for ``drain_s`` seconds, then close what is this set's alone. Idempotent."""
         if self._heart is not None:
             self._heart.cancel()
-        await self._worker.stop(drain_s)
+        await asyncio.gather(self._worker.stop(drain_s), self._reads.drain(drain_s), self._writes.drain(drain_s))
         self._reads.close()
         self._writes.close()
         self.client.close()

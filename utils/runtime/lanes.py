@@ -28,6 +28,8 @@ class Lane:
         self.most_pending = width * OVERLOAD_MULTIPLIER
         self.pending = 0
         self._running = asyncio.Semaphore(width)
+        self._empty = asyncio.Event()
+        self._empty.set()
         self._workers = Workers(f"mem0-{name}", width)
 
     @asynccontextmanager
@@ -40,12 +42,23 @@ class Lane:
         if self.pending >= self.most_pending:
             raise Overloaded("error_overload", limit=self.most_pending)
         self.pending += 1
+        self._empty.clear()
         try:
             async with self._running:
                 use_workers(self._workers)
                 yield
         finally:
             self.pending -= 1
+            if self.pending == 0:
+                self._empty.set()
+
+    async def drain(self, timeout_s: float) -> None:
+        """Return when no operation is pending, or after ``timeout_s`` seconds."""
+        try:
+            async with asyncio.timeout(timeout_s):
+                await self._empty.wait()
+        except TimeoutError:
+            return
 
     def adopt(self) -> None:
         """Run the current task's blocking calls on this lane's workers; for background work, which does not enter."""
