@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import argparse
 import statistics
-import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from rich.console import Console
 
@@ -22,8 +22,9 @@ from benchmarks import memories
 from benchmarks.memories import SEARCHER
 from benchmarks.peer import Mem0Peer
 from benchmarks.report import Aim, Figure, Report
-from benchmarks.setting import Plugin, Setting, UnexpectedAnswer, setting
+from benchmarks.setting import Plugin, Setting, UnexpectedAnswer, expect, setting
 from benchmarks.timing import Timing, alternate, median, per_s, ratio
+from playground.invocation import Invocation
 
 _IN_FLIGHT: Final = 20
 _SLOW_ADDS: Final = 30
@@ -32,7 +33,7 @@ _MODEL_S: Final = 0.05
 _ROOM: Final = 36  # writes at work or waiting; at 40 the plugin refuses more
 _CALLERS: Final = 60
 _POLL_S: Final = 0.005
-_PAUSE_S: Final = 0.05
+_PAUSE_S: Final = 0.25  # before a refused caller tries again
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,8 +112,7 @@ def _while_adding(plugin: Plugin, name: str) -> Timing:
     while plugin.pending() or not all(answer.done() for answer in accepted):
         times_s += _searching(plugin, 1).times_s
     for answer in accepted:
-        if answer.result().status != "SUCCESS":
-            raise UnexpectedAnswer(str(answer.result().envelope))
+        expect(answer.result(), "SUCCESS")
     return Timing(times_s, time.perf_counter() - started)
 
 
@@ -123,17 +123,17 @@ def _pooled(rounds: list[Timing]) -> Timing:
 def _flood(parts: Setting, plugin: Plugin, size: Size) -> list[Figure]:
     """More callers than the plugin has room for; whoever is refused tries again a moment later."""
     parts.model.control(chat_latency_s=_MODEL_S, verbatim=True)
-    answers: dict[str, list[float]] = {"SUCCESS": [], "OVERLOAD": []}
-    todo = iter(range(size.flood))
-    callers = [threading.Thread(target=_flooding, args=(plugin, todo, answers)) for _ in range(_CALLERS)]
-    for caller in callers:
-        caller.start()
+    numbers = iter(range(size.flood))
     searched: list[float] = []
-    while any(caller.is_alive() for caller in callers):
-        searched += _searching(plugin, 1).times_s
+    with ThreadPoolExecutor(_CALLERS) as callers:
+        flooding = [callers.submit(_flooding, plugin, numbers) for _ in range(_CALLERS)]
+        while not all(caller.done() for caller in flooding):
+            searched += _searching(plugin, 1).times_s
     plugin.drain()
     parts.model.control(reset=True)
-    accepted, refused = Timing(answers["SUCCESS"], 1.0), answers["OVERLOAD"]
+    answers = [answer for caller in flooding for answer in caller.result()]
+    accepted = Timing([answer.elapsed_s for answer in answers if answer.status == "SUCCESS"], 1.0)
+    refused = [answer.elapsed_s for answer in answers if answer.status == "OVERLOAD"]
     return [
         Figure(f"ACCEPT p50, {_CALLERS} callers at once", "ms", accepted.p50_ms),
         Figure(f"ACCEPT p95, {_CALLERS} callers at once", "ms", accepted.p95_ms),
@@ -142,14 +142,17 @@ def _flood(parts: Setting, plugin: Plugin, size: Size) -> list[Figure]:
     ]
 
 
-def _flooding(plugin: Plugin, todo: Iterator[int], answers: Mapping[str, list[float]]) -> None:
-    for number in todo:
+def _flooding(plugin: Plugin, numbers: Iterator[int]) -> list[Invocation]:
+    """One caller: each add until it is accepted; every answer on the way."""
+    answers = []
+    for number in numbers:
         while True:
-            call = plugin.submit("add_memory", user=memories.text(number), user_id=f"flood-{number % 100}").result()
-            answers[call.status].append(call.elapsed_s)
-            if call.status == "SUCCESS":
+            answers.append(plugin.submit("add_memory", user=memories.text(number), user_id=f"flood-{number}").result())
+            if answers[-1].status != "OVERLOAD":
+                expect(answers[-1], "SUCCESS")
                 break
             time.sleep(_PAUSE_S)
+    return answers
 
 
 def _searches(plugin: Plugin, mem0: Mem0Peer, size: Size) -> list[Figure]:
@@ -193,7 +196,7 @@ def _adds(parts: Setting, plugin: Plugin, mem0: Mem0Peer, size: Size) -> list[Fi
 def _carry_out(plugin: Plugin, texts: list[str], users: list[str]) -> Timing:
     """Accept all, never more than the plugin takes, and wait until none is pending."""
     started = time.perf_counter()
-    answers: list[Any] = []
+    answers: list[Future[Invocation]] = []
     while len(answers) < len(texts):
         unanswered = [answer for answer in answers if not answer.done()]
         room = min(_ROOM - plugin.pending() - len(unanswered), _IN_FLIGHT - len(unanswered))
@@ -201,8 +204,7 @@ def _carry_out(plugin: Plugin, texts: list[str], users: list[str]) -> Timing:
             answers.append(plugin.submit("add_memory", user=text, user_id=user))
         time.sleep(_POLL_S)
     for answer in answers:
-        if answer.result().status != "SUCCESS":
-            raise UnexpectedAnswer(str(answer.result().envelope))
+        expect(answer.result(), "SUCCESS")
     plugin.drain()
     wall_s = time.perf_counter() - started
     for user in users[:: len(users) // 5]:

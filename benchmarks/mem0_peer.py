@@ -22,6 +22,7 @@ import json  # noqa: E402
 import logging  # noqa: E402
 import time  # noqa: E402
 from collections.abc import Awaitable, Callable, Iterator, Sequence  # noqa: E402
+from functools import partial  # noqa: E402
 from typing import Any  # noqa: E402
 
 import gevent.os  # noqa: E402
@@ -67,7 +68,7 @@ class _Commands:
     async def embed(self, texts: list[str], in_flight: int) -> dict[str, Any]:
         """Embed each text with mem0's embedder, which the plugin uses too."""
         embed = self._memory.embedding_model.embed
-        return await _timed([lambda text=text: asyncio.to_thread(embed, text, "search") for text in texts], in_flight)
+        return await _timed([partial(asyncio.to_thread, embed, text, "search") for text in texts], in_flight)
 
     async def beside(self, texts: list[str], user_ids: list[str], queries: list[str], user_id: str) -> dict[str, Any]:
         """Search one query after the other while all texts are being added; at least once."""
@@ -80,11 +81,11 @@ class _Commands:
         return {"times_s": times_s, "wall_s": time.perf_counter() - started}
 
     def _search(self, text: str, user_id: str) -> Call:
-        return lambda: self._memory.search(text, filters={"user_id": user_id}, top_k=5)
+        return partial(self._memory.search, text, filters={"user_id": user_id}, top_k=5)
 
     def _adds(self, texts: list[str], user_ids: list[str]) -> list[Call]:
         pairs = zip(texts, user_ids, strict=True)
-        return [lambda text=text, user_id=user_id: self._memory.add(text, user_id=user_id) for text, user_id in pairs]
+        return [partial(self._memory.add, text, user_id=user_id) for text, user_id in pairs]
 
 
 async def _serve() -> None:

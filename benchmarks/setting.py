@@ -31,6 +31,7 @@ from playground.postgres import PostgresServer
 from playground.stand_in_model.process import StandInProcess
 
 _POLL_S: Final = 0.002
+_DRAIN_S: Final = 180.0
 _MIB: Final = 2**20
 _PENDING: Final = "SELECT count(*) FROM mem0_dify.writes WHERE status = 'pending'"
 
@@ -92,8 +93,15 @@ class Plugin:
         return int(row[0])
 
     def drain(self) -> None:
-        """Wait until every accepted write has been carried out."""
-        while self.pending():
+        """Wait until every accepted write has been carried out.
+
+        Raises:
+            UnexpectedAnswer: some have not been for minutes: they fail and are tried again.
+        """
+        deadline = time.monotonic() + _DRAIN_S
+        while pending := self.pending():
+            if time.monotonic() > deadline:
+                raise UnexpectedAnswer(f"{pending} writes are still pending. {self.process.last_words()}")
             time.sleep(_POLL_S)
 
     def rss_mib(self) -> float:
