@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import settings
 
 from playground.credentials import Endpoint, credential_set, pgvector_block, qdrant_block
 from playground.dify_host import PluginProcess
@@ -23,9 +24,15 @@ from playground.stand_in_model import StandInModel
 PROJECT_ROOT = Path(__file__).resolve().parent.parent
 
 
-def pytest_configure() -> None:
-    """SIGTERM ends a run as Ctrl-C does: with its fixtures torn down, so that no server stays behind."""
+def pytest_configure(config: pytest.Config) -> None:
+    """SIGTERM ends a run as Ctrl-C does: with its fixtures torn down, so that no server stays behind.
+
+    The ordinary run tries the same generated examples each time, so that it fails for a change and not by chance; the
+    long one (``-m long``) new ones, and more of them.
+    """
     signal.signal(signal.SIGTERM, signal.default_int_handler)
+    settings.register_profile("ordinary", derandomize=True)
+    settings.load_profile("default" if config.option.markexpr == "long" else "ordinary")
 
 
 @pytest.fixture(scope="session")

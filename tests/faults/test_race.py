@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-import signal
 import threading
 from collections import Counter
 
@@ -12,7 +11,7 @@ import pytest
 from playground.invocation import PluginDied
 from playground.stand_in_model import StandInModel
 from tests.faults.conftest import Site
-from tests.faults.ledger import PostgresLedger, carried_out, wait_until
+from tests.faults.ledger import PostgresLedger, carried_out
 from tests.plugin import Plugin
 
 
@@ -65,24 +64,6 @@ def test_three_processes_of_which_one_dies(postgres_site: Site[PostgresLedger], 
 @pytest.mark.long
 def test_four_processes_of_which_two_die(postgres_site: Site[PostgresLedger], stand_in_model: StandInModel) -> None:
     race(postgres_site, stand_in_model, processes=4, users=50, writes=2000, deaths=2, seed=4)
-
-
-def test_a_stalled_process_cannot_finish_what_another_took_over(
-    postgres_site: Site[PostgresLedger], stand_in_model: StandInModel
-) -> None:
-    stand_in_model.control.set(verbatim=True, chat_latency_s=2.0)
-    stalled = postgres_site.start()
-    stalled.accept("alice", "I like tea.")
-    wait_until(lambda: stand_in_model.control.counts["chat"] == 1)
-    stalled.process.signal(signal.SIGSTOP)
-    try:
-        other = postgres_site.start()
-        other.drain("alice")
-    finally:
-        stalled.process.signal(signal.SIGCONT)
-    stalled.process.wait_for_log("lease was lost")
-    assert other.texts("alice") == ["I like tea."]
-    assert carried_out(postgres_site.ledger, "alice") == ["I like tea."]
 
 
 @pytest.mark.parametrize("infer", [True, False])

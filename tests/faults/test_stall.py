@@ -18,9 +18,9 @@ from tests.faults.conftest import Site
 from tests.faults.ledger import PostgresLedger, carried_out, planned, wait_until
 from tests.plugin import Plugin, checked
 
-STATE_WAITS_FOR_A_LOCK = (
+END_WAITS_FOR_A_LOCK = (
     "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()"
-    " AND wait_event_type = 'Lock' AND position('write_queues' IN query) > 0"
+    " AND wait_event_type = 'Lock' AND position('INSERT INTO mem0_dify.history' IN query) = 1"
 )
 STATE_IS_IN_A_TRANSACTION = (
     "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND state = 'idle in transaction'"
@@ -30,7 +30,7 @@ STATE_IS_IN_A_TRANSACTION = (
 def test_a_process_stopped_inside_a_transaction_keeps_nobody_waiting(
     postgres_site: Site[PostgresLedger], stand_in_model: StandInModel
 ) -> None:
-    """Its transaction holds the lock on the user's queue; the database ends it, and with it the lock."""
+    """The one that ends a write holds the lock on the user's queue; the database ends it, and with it the lock."""
     stand_in_model.control.set(verbatim=True, chat_latency_s=0.5)
     stopped, other = postgres_site.start(), postgres_site.start()
     other.drain("alice")
@@ -38,8 +38,8 @@ def test_a_process_stopped_inside_a_transaction_keeps_nobody_waiting(
     wait_until(lambda: stand_in_model.control.counts["chat"] == 1)
     try:
         with psycopg.connect(postgres_site.ledger.uri) as blocker:
-            blocker.execute("SELECT 1 FROM mem0_dify.write_queues FOR UPDATE")
-            wait_until(lambda: postgres_site.ledger.rows(STATE_WAITS_FOR_A_LOCK)[0][0] >= 1)
+            blocker.execute("LOCK TABLE mem0_dify.history IN ACCESS EXCLUSIVE MODE")
+            wait_until(lambda: postgres_site.ledger.rows(END_WAITS_FOR_A_LOCK)[0][0] == 1)
             stopped.process.signal(signal.SIGSTOP)
         wait_until(lambda: postgres_site.ledger.rows(STATE_IS_IN_A_TRANSACTION)[0][0] == 1)
         accepted = checked(other.submit("add_memory", user_id="alice", user="two", timeout=8).result(60))

@@ -15,7 +15,8 @@ from typing import Any, Final
 from utils.errors import CredentialError
 
 _NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_. -]{0,39}", re.ASCII)
-_KEY_LIKE: Final = re.compile(r"(?i)^(sk|pk|rk|gsk|xai|hf|key|ghp)[-_]|\d.*\d.*\d.*\d")  # vendor prefixes; four digits
+# Vendors' prefixes; four digits; a digit among letters of both cases, as rules for passwords demand.
+_KEY_LIKE: Final = re.compile(r"(?i:^(sk|pk|rk|gsk|xai|hf|key|ghp)[-_])|\d.*\d.*\d.*\d|^(?=.*\d)(?=.*[a-z])(?=.*[A-Z])")
 _JSON_TYPES: Final[dict[type, str]] = {str: "string", list: "array", dict: "object"}
 _MAX_DIGITS: Final = 15  # every such integer is exact as a JSON number
 _TRUE: Final = frozenset({"true", "1", "yes", "on"})

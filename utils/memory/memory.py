@@ -28,6 +28,7 @@ from utils.runtime.lanes import Lane
 from utils.state import history, writes
 from utils.state.engine import StateStore
 from utils.state.presence import presence_folder
+from utils.state.tables import FAILED, PENDING
 
 if TYPE_CHECKING:
     from utils.config.settings import Settings
@@ -231,7 +232,9 @@ class Memory:
             accepted_by=self._worker.id,
         )
         async with self._writes.enter():
-            accepted = await self._state.write(lambda conn: writes.accept(conn, write, self._writes.most_pending))
+            accepted = await self._state.write_statement(
+                lambda conn: writes.accept(conn, write, self._writes.most_pending)
+            )
         if not accepted:
             raise Overloaded("error_overload", limit=self._writes.most_pending)
         self._worker.wake()
@@ -248,9 +251,9 @@ class Memory:
             state = await self._state.read(lambda conn: writes.state_of(conn, self._scope, write_id))
             if state is None:  # it failed, and a later delete_all took it away before anybody looked
                 raise WriteFailed("error_write_superseded", write_id=write_id)
-            if state.status == writes.PENDING:
+            if state.status == PENDING:
                 continue
-            if state.status == writes.FAILED:
+            if state.status == FAILED:
                 raise WriteFailed("error_write_failed", write_id=write_id, reason=state.error)
             entries = await self._state.read(lambda conn: history.of_write(conn, write_id))
             return Done(write_id, entries, int((state.result or {}).get("count", 0)))

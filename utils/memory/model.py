@@ -16,6 +16,7 @@ from typing import Any, Final
 
 from utils.errors import ServiceRejected, UnusableAnswer
 from utils.memory import answer, prompts
+from utils.memory.plain_embeddings import use_plain_answers
 from utils.memory.sdk_errors import map_error, status_of
 from utils.memory.text import capped, clean
 from utils.runtime.blocking import hop
@@ -109,6 +110,7 @@ class Embedder:
         self._provider = provider
         self._dims = dims
         bound(embedder, timeout_s)
+        use_plain_answers(embedder)
 
     def embed(self, text: str) -> list[float]:
         """The vector of a text to search with. Blocks.

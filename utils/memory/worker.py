@@ -24,6 +24,7 @@ from utils.memory.store import Owner
 from utils.runtime.blocking import run_blocking
 from utils.state import history, writes
 from utils.state.presence import Presence
+from utils.state.tables import DONE, FAILED
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -137,7 +138,7 @@ class Worker:
         if free <= 0 or self._stopping:
             return 0
         started = asyncio.get_running_loop().time()
-        claims = await self._state.write(
+        claims = await self._state.write_statement(
             lambda conn: writes.claim(
                 conn, scope=self._scope, fingerprint=self._fingerprint, owner=self.id, most=free, lease_s=LEASE_S
             )
@@ -185,7 +186,7 @@ class Worker:
 
     async def _purge_old(self) -> None:
         """Erase the rows of writes that ended long ago, in small batches."""
-        for status, kept_s in ((writes.DONE, _KEEP_DONE_S), (writes.FAILED, _KEEP_FAILED_S)):
+        for status, kept_s in ((DONE, _KEEP_DONE_S), (FAILED, _KEEP_FAILED_S)):
             while await self._purge_batch(status, kept_s):
                 continue
         await asyncio.sleep(_PURGE_EVERY_S)
@@ -199,12 +200,14 @@ class Worker:
         """One queue, from its lease to its release. The top of a task: whatever goes wrong ends here."""
         self._lane.adopt()
         try:
-            while not self._stopping:
-                write = await self._state.read(lambda conn: writes.head(conn, held))
-                if write is None or write.wait_s > 0:
-                    break
-                await self._end(held, write)
-            await self._state.write(lambda conn: writes.release(conn, held))
+            write = await self._state.read(lambda conn: writes.head(conn, held))
+            if write is None or write.wait_s > 0:
+                await self._state.write(lambda conn: writes.release(conn, held))
+                return
+            while write is not None and not self._stopping:
+                write = await self._end(held, write)
+            if write is not None:  # stopping
+                await self._state.write(lambda conn: writes.release(conn, held))
         except LeaseLost:
             _log.info(_LEASE_LOST)
         except ServiceError as exc:
@@ -217,59 +220,65 @@ class Worker:
             self._held.pop(held, None)
             self._wake.set()
 
-    async def _end(self, held: writes.Claim, write: writes.Write) -> None:
-        """Carry out a write, or record why it could not be. A failure of the state store itself can only be left to
-        the lease.
+    async def _end(self, held: writes.Claim, write: writes.Write) -> writes.Write | None:
+        """Carry out a write, or record why it could not be, and go on to the queue's next; without one it is released.
+
+        A failure of the state store itself can only be left to the lease.
         """
         token = log.trace.set(str(write.payload.get("trace") or write.id))
         try:
-            await self._carry_out(held, write)
+            following = await self._carry_out(held, write)
         except LeaseLost:
             raise
         except PluginError as exc:
             if isinstance(exc, ServiceError) and exc.part == "state_store":
                 raise
-            await self._record_failure(held, write, exc)
+            following = await self._record_failure(held, write, exc)
         except Exception as exc:  # noqa: BLE001 - one write must not stop its queue for ever
             log.unexpected(_log, f"write {write.id} failed unexpectedly", exc)
-            await self._record_failure(held, write, PluginError("error_internal", error_id=write.id))
+            following = await self._record_failure(held, write, PluginError("error_internal", error_id=write.id))
         finally:
             log.trace.reset(token)
         if event := self._finished.get(write.id):
             event.set()
+        return following
 
-    async def _record_failure(self, held: writes.Claim, write: writes.Write, error: PluginError) -> None:
+    async def _record_failure(self, held: writes.Claim, write: writes.Write, error: PluginError) -> writes.Write | None:
         failures = write.attempts + 1
         delay_s = retry.delay_s(error, failures, random.random())  # noqa: S311 - jitter, not a secret
         code, reason = error.code, str(error)
         if delay_s is None:
             _log.error("write %s failed for good after %d tries: %s", write.id, failures, code)
-            parked = isinstance(error, ServiceError)
-            await self._state.write(
-                lambda conn: writes.fail(conn, held, write.id, code=code, reason=reason, parked=parked)
-            )
         else:
             _log.warning("write %s failed (%s), try %d; next in %.0f s", write.id, code, failures, delay_s)
-            await self._state.write(
-                lambda conn: writes.postpone(conn, held, write.id, delay_s=delay_s, code=code, reason=reason)
-            )
 
-    async def _carry_out(self, held: writes.Claim, write: writes.Write) -> None:
+        def record(conn: Any) -> writes.Write | None:
+            if delay_s is None:
+                parked = isinstance(error, ServiceError)
+                writes.fail(conn, held, write.id, code=code, reason=reason, parked=parked)
+            else:
+                writes.postpone(conn, held, write.id, delay_s=delay_s, code=code, reason=reason)
+            return writes.next_or_release(conn, held)
+
+        return await self._state.write(record)
+
+    async def _carry_out(self, held: writes.Claim, write: writes.Write) -> writes.Write | None:
         asked = request.read(write.kind, write.payload)
         if isinstance(asked, request.DeleteAll):
-            await self._delete_all(held, write, asked)
-            return
+            return await self._delete_all(held, write, asked)
         plan = await self._plan(held, write, asked)
         self._must_hold(held)
         await plans.apply(plan, self._client.store, Owner(held.user_id))
         entries = [change.entry() for change in plan.changes]
 
-        def finish(conn: Any) -> None:
-            history.record(conn, held.scope, held.user_id, write.id, entries)
+        def finish(conn: Any) -> writes.Write | None:
             writes.finish(conn, held, write.id, {"count": len(entries)})
+            history.record(conn, held.scope, held.user_id, write.id, entries)
+            return writes.next_or_release(conn, held)
 
-        await self._state.write(finish)
+        following = await self._state.write(finish)
         _log.info("write %s done: %d changes", write.id, len(entries))
+        return following
 
     async def _plan(self, held: writes.Claim, write: writes.Write, asked: request.WriteRequest) -> plans.Plan:
         """The committed plan: the one there is, or a new one. An empty one is not committed: it repeats nothing."""
@@ -278,7 +287,7 @@ class Worker:
         plan = await remember.plan(self._client, write.id, held.user_id, asked)
         if plan.changes:
             packed: Mapping[str, Any] = plan.to_json()
-            await self._state.write(lambda conn: writes.record_plan(conn, held, write.id, packed))
+            await self._state.write_statement(lambda conn: writes.record_plan(conn, held, write.id, packed))
         return plan
 
     def _must_hold(self, held: writes.Claim) -> None:
@@ -291,7 +300,9 @@ class Worker:
         if self._ends_before(held, asyncio.get_running_loop().time()):
             raise LeaseLost("error_lease_lost")
 
-    async def _delete_all(self, held: writes.Claim, write: writes.Write, asked: request.DeleteAll) -> None:
+    async def _delete_all(
+        self, held: writes.Claim, write: writes.Write, asked: request.DeleteAll
+    ) -> writes.Write | None:
         """Delete in batches, recording each before it goes; cut off and begun again, it counts no memory twice."""
         owner = Owner(held.user_id, asked.agent_id)
         before: set[str] = set()
@@ -309,15 +320,17 @@ class Worker:
             self._must_hold(held)
             await self._client.store.delete([row.id for row in rows])
 
-        def finish(conn: Any) -> None:
+        def finish(conn: Any) -> writes.Write | None:
             count = history.count_of_write(conn, write.id)
             if asked.purge_history:
                 history.purge(conn, held.scope, held.user_id, asked.agent_id)
             writes.drop_failed_before(conn, held, write.id, asked.agent_id)
             writes.finish(conn, held, write.id, {"count": count})
+            return writes.next_or_release(conn, held)
 
-        await self._state.write(finish)
+        following = await self._state.write(finish)
         _log.info("write %s done: all memories deleted", write.id)
+        return following
 
 
 class _Lease:

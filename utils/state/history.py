@@ -7,7 +7,7 @@ batch is deleted); the unique key (write, memory) makes recording an entry again
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, fields
 from typing import Any, Final
 
 from sqlalchemy import Column, Connection, delete, func, select
@@ -41,13 +41,21 @@ class Entry:
     agent_id: str | None = None
 
 
+_once: Final = ["write_id", "memory_id"]
+_record_postgresql: Final = postgresql.insert(history).on_conflict_do_nothing(index_elements=_once)
+_record_sqlite: Final = sqlite.insert(history).on_conflict_do_nothing(index_elements=_once)
+
+
 def record(conn: Connection, scope: str, user_id: str, write_id: str, entries: Sequence[Entry]) -> None:
     """Add ``entries``; the ones this write has recorded before are left as they are."""
     if not entries:
         return
-    dialect_insert = postgresql.insert if conn.dialect.name == "postgresql" else sqlite.insert
-    rows = [{"scope": scope, "user_id": user_id, "write_id": write_id, **asdict(entry)} for entry in entries]
-    conn.execute(dialect_insert(history).on_conflict_do_nothing(index_elements=["write_id", "memory_id"]), rows)
+    rows = [{"scope": scope, "user_id": user_id, "write_id": write_id, **_fields(entry)} for entry in entries]
+    conn.execute(_record_postgresql if conn.dialect.name == "postgresql" else _record_sqlite, rows)
+
+
+def _fields(entry: Entry) -> dict[str, object]:
+    return {field.name: getattr(entry, field.name) for field in fields(entry)}
 
 
 def of_memory(conn: Connection, scope: str, memory_id: str, user_id: str | None = None) -> list[Entry]:

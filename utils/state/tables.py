@@ -66,7 +66,11 @@ write_queues: Final = Table(
     Index("write_queues_due", "scope", "due_at"),
 )
 
-# One row per accepted write; `status` is pending, done or failed. `payload` and `plan` hold user text and are erased
+PENDING: Final = "pending"
+DONE: Final = "done"
+FAILED: Final = "failed"
+
+# One row per accepted write; `status` is one of these three. `payload` and `plan` hold user text and are erased
 # when it is done; `parked` marks failures of a service, which are tried again under other credentials.
 writes: Final = Table(
     "writes",

@@ -13,18 +13,14 @@ Every function takes an open transaction; none commits. Promises that need two f
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any, Final
 
-from sqlalchemy import Connection, and_, bindparam, case, delete, func, insert, literal, or_, select, update
-from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy import Connection, Executable, and_, bindparam, case, delete, func, select, update
 
 from utils.errors import LeaseLost
-from utils.state.tables import epoch_now, write_queues, writes
-
-PENDING: Final = "pending"
-DONE: Final = "done"
-FAILED: Final = "failed"
+from utils.state import statements
+from utils.state.tables import DONE, FAILED, PENDING, epoch_now, write_queues, writes
 
 # A queue whose own credentials nobody uses any more is taken over by other credentials of the same store after this
 # long.
@@ -96,46 +92,14 @@ def accept(conn: Connection, write: NewWrite, most_pending: int) -> bool:
     """Record a write and wake its queue; False when ``most_pending`` of the accepting process are already waiting.
 
     The queue's row is locked first, so that writes accepted at once for one user get their numbers in commit order.
-    Writes that wait for their next attempt do not count against the guard: they occupy nobody.
+    Writes that wait for a next attempt, their own or that of one before them, do not count against the guard: they
+    occupy nobody. One statement on PostgreSQL, which may be sent twice: it has the same effect as once.
     """
-    _wake(conn, write)
-    waiting = (
-        select(func.count())
-        .where(writes.c.accepted_by == write.accepted_by, writes.c.status == PENDING)
-        .where(writes.c.next_attempt_at <= epoch_now())
-        .scalar_subquery()
-    )
-    values = {
-        writes.c.id: literal(write.id),
-        writes.c.scope: literal(write.scope),
-        writes.c.user_id: literal(write.user_id),
-        writes.c.kind: literal(write.kind),
-        writes.c.payload: literal(write.payload, writes.c.payload.type),
-        writes.c.fingerprint: literal(write.fingerprint),
-        writes.c.accepted_by: literal(write.accepted_by),
-        writes.c.status: literal(PENDING),
-        writes.c.next_attempt_at: epoch_now(),
-        writes.c.created_at: epoch_now(),
-    }
-    row = select(*values.values()).where(waiting < most_pending)
-    return conn.execute(insert(writes).from_select(list(values), row).returning(writes.c.seq)).first() is not None
-
-
-def _wake(conn: Connection, write: NewWrite) -> None:
-    """Make the queue due now, creating it if this is the user's first write."""
-    dialect_insert = postgresql.insert if conn.dialect.name == "postgresql" else sqlite.insert
-    fresh = dialect_insert(write_queues).values(
-        scope=write.scope, user_id=write.user_id, fingerprint=write.fingerprint, due_at=epoch_now()
-    )
-    conn.execute(
-        fresh.on_conflict_do_update(
-            index_elements=[write_queues.c.scope, write_queues.c.user_id],
-            set_={
-                "fingerprint": fresh.excluded.fingerprint,
-                "due_at": func.coalesce(write_queues.c.due_at, fresh.excluded.due_at),
-            },
-        )
-    )
+    values = {**_fields(write), "most_pending": most_pending}
+    if conn.dialect.name == "postgresql":
+        return conn.execute(statements.ACCEPT_POSTGRESQL, values).first() is not None
+    conn.execute(statements.WAKE_SQLITE, values)
+    return conn.execute(statements.RECORD_SQLITE, values).first() is not None
 
 
 def claim(conn: Connection, *, scope: str, fingerprint: str, owner: str, most: int, lease_s: float) -> list[Claim]:
@@ -148,34 +112,18 @@ def claim(conn: Connection, *, scope: str, fingerprint: str, owner: str, most: i
         owner: the worker, in the lease.
         most: how many queues it can work on.
         lease_s: seconds until the leases end unless renewed.
+
+    One statement; sent twice, the leases it took the first time run out unused.
     """
-    queue = write_queues.c
-    free = or_(queue.lease_expires_at.is_(None), queue.lease_expires_at <= epoch_now())
-    ours = or_(queue.fingerprint == fingerprint, queue.due_at <= epoch_now() - ORPHANED_AFTER_S)
-    due = (
-        select(queue.scope, queue.user_id)
-        .where(queue.scope == scope, queue.due_at <= epoch_now(), free, ours)
-        .order_by(queue.due_at)
-        .limit(most)
-        .with_for_update(skip_locked=True)  # SQLite has one writer at a time and compiles it away
-    ).cte("due")
-    leased = (
-        update(write_queues)
-        .where(queue.scope == due.c.scope, queue.user_id == due.c.user_id)
-        .values(owner=owner, token=queue.token + 1, lease_expires_at=epoch_now() + lease_s)
-        .returning(queue.scope, queue.user_id, queue.owner, queue.token)
-    )
-    return [Claim(*row) for row in conn.execute(leased)]
+    values = {"for_scope": scope, "for_fingerprint": fingerprint, "for_owner": owner, "most": most}
+    leased = conn.execute(statements.CLAIM, {**values, "lease_s": lease_s, "orphaned_s": ORPHANED_AFTER_S})
+    return [Claim(*row) for row in leased]
 
 
 def renew(conn: Connection, claims: Sequence[Claim], lease_s: float) -> list[Claim]:
     """Extend the leases in ``claims`` that are still held; the ones that were lost are returned."""
-    lost = []
-    for held in sorted(claims, key=lambda one: one.user_id):  # one order everywhere: no deadlock between workers
-        extended = update(write_queues).where(_is(held)).values(lease_expires_at=epoch_now() + lease_s)
-        if conn.execute(extended).rowcount == 0:
-            lost.append(held)
-    return lost
+    in_order = sorted(claims, key=lambda one: one.user_id)  # one order everywhere: no deadlock between workers
+    return [held for held in in_order if conn.execute(statements.RENEW, _named(held, lease_s=lease_s)).first() is None]
 
 
 def end_leases(conn: Connection, scope: str, owners: Sequence[str], in_s: float) -> None:
@@ -191,40 +139,34 @@ def hold(conn: Connection, held: Claim) -> None:
     Raises:
         LeaseLost: another worker has it by now.
     """
-    locked = select(write_queues.c.token).where(_is(held)).with_for_update()
-    if conn.execute(locked).first() is None:
-        raise LeaseLost("error_lease_lost")
+    _must_return(conn, statements.HOLD, _named(held))
 
 
 def head(conn: Connection, held: Claim) -> Write | None:
     """The oldest pending write of the queue, with the seconds until its next attempt; None when there is none."""
-    columns = writes.c
-    wait_s = columns.next_attempt_at - epoch_now()
-    row = conn.execute(
-        select(columns.id, columns.user_id, columns.kind, columns.payload, columns.plan, columns.attempts, wait_s)
-        .where(columns.scope == held.scope, columns.user_id == held.user_id, columns.status == PENDING)
-        .order_by(columns.seq)
-        .limit(1)
-    ).first()
+    row = conn.execute(statements.HEAD, _named(held)).first()
     return None if row is None else Write(*row)
 
 
 def record_plan(conn: Connection, held: Claim, write_id: str, plan: Mapping[str, Any]) -> None:
-    """Commit what a write will do, before any of it is done. From here on nothing about it is decided again."""
-    hold(conn, held)
-    conn.execute(update(writes).where(writes.c.id == write_id).values(plan=plan))
+    """Commit what a write will do, before any of it is done. From here on nothing about it is decided again.
+
+    One statement, which may be sent twice.
+
+    Raises:
+        LeaseLost: another worker has the queue by now; nothing was changed.
+    """
+    _must_return(conn, statements.RECORD_PLAN, _named(held, write_id=write_id, the_plan=plan))
 
 
 def finish(conn: Connection, held: Claim, write_id: str, result: Mapping[str, Any]) -> None:
-    """Mark a write as carried out and erase its text; ``result`` keeps ids, events and counts only."""
-    hold(conn, held)
-    conn.execute(
-        update(writes)
-        .where(writes.c.id == write_id)
-        .values(
-            status=DONE, payload=None, plan=None, result=result, finished_at=epoch_now(), error_code=None, error=None
-        )
-    )
+    """Mark a write as carried out and erase its text; ``result`` keeps ids, events and counts only. Like :func:`hold`,
+    it locks the queue.
+
+    Raises:
+        LeaseLost: another worker has the queue by now; nothing was changed.
+    """
+    _must_return(conn, statements.FINISH, _named(held, write_id=write_id, the_result=result))
 
 
 def fail(conn: Connection, held: Claim, write_id: str, *, code: str, reason: str, parked: bool) -> None:
@@ -238,12 +180,15 @@ def fail(conn: Connection, held: Claim, write_id: str, *, code: str, reason: str
 
 
 def postpone(conn: Connection, held: Claim, write_id: str, *, delay_s: float, code: str, reason: str) -> None:
-    """Count a failed attempt and set the next one; the queue waits with it, so that order is kept."""
+    """Count a failed attempt and set the next one; the queue's other writes wait with it, so that order is kept."""
     hold(conn, held)
+    next_attempt_at = epoch_now() + delay_s
+    behind = and_(writes.c.scope == held.scope, writes.c.user_id == held.user_id, writes.c.status == PENDING)
+    conn.execute(update(writes).where(behind, writes.c.id != write_id).values(next_attempt_at=next_attempt_at))
     conn.execute(
         update(writes)
         .where(writes.c.id == write_id)
-        .values(attempts=writes.c.attempts + 1, next_attempt_at=epoch_now() + delay_s, error_code=code, error=reason)
+        .values(attempts=writes.c.attempts + 1, next_attempt_at=next_attempt_at, error_code=code, error=reason)
     )
 
 
@@ -252,24 +197,38 @@ def release(conn: Connection, held: Claim) -> None:
 
     Two statements on purpose: the first locks the row, and only a statement begun after that sees a write that was
     being accepted meanwhile.
+
+    Raises:
+        LeaseLost: another worker has it by now.
     """
     hold(conn, held)
-    columns = writes.c
-    oldest = (
-        select(columns.next_attempt_at)
-        .where(columns.scope == held.scope, columns.user_id == held.user_id, columns.status == PENDING)
-        .order_by(columns.seq)
-        .limit(1)
-        .scalar_subquery()
-    )
-    conn.execute(update(write_queues).where(_is(held)).values(owner=None, lease_expires_at=None, due_at=oldest))
+    _must_return(conn, statements.RELEASE, _named(held))
 
 
-def _is(held: Claim) -> Any:
-    queue = write_queues.c
-    return and_(
-        queue.scope == held.scope, queue.user_id == held.user_id, queue.owner == held.owner, queue.token == held.token
-    )
+def next_or_release(conn: Connection, held: Claim) -> Write | None:
+    """The queue's next write, if it is due; else the queue is given back and there is None.
+
+    Call it in a transaction that has locked the queue (:func:`hold`, :func:`finish`, :func:`fail`, :func:`postpone`):
+    then it sees a write that was being accepted meanwhile.
+    """
+    write = head(conn, held)
+    if write is not None and write.wait_s <= 0:
+        return write
+    _must_return(conn, statements.RELEASE, _named(held))
+    return None
+
+
+def _named(held: Claim, **more: Any) -> dict[str, Any]:
+    return {**{f"held_{name}": value for name, value in _fields(held).items()}, **more}
+
+
+def _fields(given: NewWrite | Claim) -> dict[str, Any]:
+    return {field.name: getattr(given, field.name) for field in fields(given)}
+
+
+def _must_return(conn: Connection, statement: Executable, values: Mapping[str, Any]) -> None:
+    if conn.execute(statement, values).first() is None:
+        raise LeaseLost("error_lease_lost")
 
 
 def unpark(conn: Connection, scope: str, fingerprint: str, *, tried_too: bool = False) -> int:

@@ -13,6 +13,7 @@ from utils.config.state_location import PostgresLocation, SqliteLocation
 from utils.errors import LeaseLost
 from utils.state import history, tables, writes
 from utils.state.engine import StateStore
+from utils.state.tables import DONE
 
 SCOPE, MINE, OTHERS = "store-1", "fingerprint-1", "fingerprint-2"
 
@@ -128,7 +129,7 @@ async def test_a_done_write_keeps_its_result_and_loses_its_text(state: StateStor
     await do(state, writes.record_plan, held, write.id, {"changes": ["secret"]})
     await do(state, writes.finish, held, write.id, {"count": 1})
     row = await state.read(lambda conn: conn.execute(sa.select(tables.writes)).one())
-    assert (row.payload, row.plan, row.result, row.status) == (None, None, {"count": 1}, writes.DONE)
+    assert (row.payload, row.plan, row.result, row.status) == (None, None, {"count": 1}, DONE)
 
 
 async def test_the_guard_refuses_past_the_limit_and_counts_only_this_process(state: StateStore) -> None:
@@ -136,6 +137,48 @@ async def test_the_guard_refuses_past_the_limit_and_counts_only_this_process(sta
     assert answers == [True, True, True, False, False]
     assert await accept(state, new_write("bob", process="process-2"), most_pending=3)
     assert await state.read(lambda conn: writes.counts(conn, SCOPE)) == (4, 0)
+
+
+async def test_writes_behind_a_postponed_one_refuse_nobody(state: StateStore) -> None:
+    early = [new_write("alice") for _ in range(3)]
+    for write in early:
+        assert await accept(state, write, most_pending=3)
+    assert not await accept(state, new_write("bob"), most_pending=3)
+    [held] = [held for held in await claim(state) if held.user_id == "alice"]
+    await do(state, writes.postpone, held, early[0].id, delay_s=3600.0, code="service_unavailable", reason="down")
+    await do(state, writes.release, held)
+    late = [new_write("alice") for _ in range(5)]
+    for write in [*late, new_write("bob")]:
+        assert await accept(state, write, most_pending=3)
+    assert await accepted_again(state, late[-1]) == len(early) + len(late) + 1
+
+
+async def test_accepting_the_same_write_twice_is_accepting_it_once(state: StateStore) -> None:
+    write = new_write("alice")
+    assert await accept(state, write)
+    assert await accepted_again(state, write) == 1
+
+
+async def accepted_again(state: StateStore, write: writes.NewWrite) -> int:
+    """As after a lost connection; how many writes there are then."""
+    assert await state.write_statement(lambda conn: writes.accept(conn, write, 1000))
+    return (await state.read(lambda conn: writes.counts(conn, SCOPE)))[0]
+
+
+async def test_the_next_due_write_keeps_the_lease_and_none_gives_it_back(state: StateStore) -> None:
+    first, second = new_write("alice"), new_write("alice")
+    for write in (first, second):
+        await accept(state, write)
+    [held] = await claim(state)
+    await do(state, writes.finish, held, first.id, {})
+    following = await do(state, writes.next_or_release, held)
+    assert following.id == second.id and await claim(state) == []
+    await do(state, writes.postpone, held, second.id, delay_s=0.0, code="service_unavailable", reason="down")
+    assert (await do(state, writes.next_or_release, held)).attempts == 1
+    await do(state, writes.postpone, held, second.id, delay_s=3600.0, code="service_unavailable", reason="down")
+    assert await do(state, writes.next_or_release, held) is None
+    with pytest.raises(LeaseLost):
+        await do(state, writes.hold, held)
 
 
 async def test_queues_of_other_credentials_are_left_to_them_until_they_are_orphaned(
@@ -192,9 +235,9 @@ async def test_purging_takes_old_ended_writes_in_batches(state: StateStore) -> N
         await do(state, writes.finish, held, write.id, {})
         await do(state, writes.release, held)
     await accept(state, new_write("alice"))
-    assert await do(state, writes.purge, status=writes.DONE, older_than_s=3600.0, most=10) == 0
-    assert await do(state, writes.purge, status=writes.DONE, older_than_s=-1.0, most=3) == 3
-    assert await do(state, writes.purge, status=writes.DONE, older_than_s=-1.0, most=3) == 2
+    assert await do(state, writes.purge, status=DONE, older_than_s=3600.0, most=10) == 0
+    assert await do(state, writes.purge, status=DONE, older_than_s=-1.0, most=3) == 3
+    assert await do(state, writes.purge, status=DONE, older_than_s=-1.0, most=3) == 2
     assert await state.read(lambda conn: writes.counts(conn, SCOPE)) == (1, 0)
 
 

@@ -50,10 +50,11 @@ def embeddings(*vectors: Any) -> Reply:
 
 
 class ScriptedEndpoint:
-    """``with ScriptedEndpoint() as endpoint``; ``script`` what it answers, then look at ``bodies``."""
+    """``with ScriptedEndpoint() as endpoint``; ``script`` what it answers, then look at ``bodies`` and ``paths``."""
 
     def __init__(self) -> None:
         self.bodies: list[Any] = []
+        self.paths: list[str] = []
         self.open_connections = 0
         self._replies: deque[Reply] = deque()
         self._last = Reply(status=500)
@@ -107,6 +108,7 @@ class ScriptedEndpoint:
             def do_POST(self) -> None:
                 body = self.rfile.read(int(self.headers["Content-Length"]))
                 endpoint.bodies.append(json.loads(body))
+                endpoint.paths.append(self.path)
                 reply = endpoint._next()
                 if reply.hang:
                     endpoint._closing.wait()

@@ -6,9 +6,11 @@ import json
 import logging
 from collections.abc import AsyncIterator, Iterator
 from datetime import UTC, datetime
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from openai import AzureOpenAI
 
 from tests.unit.memory.scripted_endpoint import (
     HANG,
@@ -22,6 +24,7 @@ from tests.unit.memory.scripted_endpoint import (
 from utils import mem0_parts
 from utils.errors import ServiceError, ServiceRefused, ServiceRejected, ServiceUnavailable, UnusableAnswer
 from utils.memory.model import MOST_EMBEDDED, ChatModel, Embedder, ask
+from utils.memory.plain_embeddings import use_plain_answers
 from utils.memory.prompts import Offered, Turn, added_message, conversation
 from utils.runtime.blocking import Workers, use_workers
 
@@ -262,6 +265,26 @@ def test_a_blank_text_is_never_sent(endpoint: ScriptedEndpoint, text: str) -> No
     with pytest.raises(ServiceRejected):
         embedder(endpoint).embed_batch(["tea", text])
     assert endpoint.requests == 0
+
+
+def test_the_numbers_of_a_vector_arrive_as_they_were_sent(endpoint: ScriptedEndpoint) -> None:
+    endpoint.script(
+        embeddings([0.1, -1e-9, 1, 0]),
+        Reply({"data": [{"index": 1, "embedding": [2.0]}, {"embedding": [1.0], "index": 0}]}),
+    )
+    part = embedder(endpoint)
+    assert part.embed("tea") == [0.1, -1e-9, 1.0, 0.0]
+    assert part.embed_batch(["tea", "coffee"]) == [[1.0], [2.0]]
+
+
+def test_azure_is_asked_at_its_deployment(endpoint: ScriptedEndpoint) -> None:
+    """mem0's class for it needs a package that is not installed; what it asks of the client is this."""
+    endpoint.script(embeddings([1.0]))
+    client = AzureOpenAI(azure_endpoint=endpoint.base_url, azure_deployment="d", api_key="sk-canary", api_version="1")
+    part = SimpleNamespace(client=client)
+    use_plain_answers(part)
+    assert part.client.embeddings.create(input=["tea"], model="m").data[0].embedding == [1.0]
+    assert endpoint.paths == ["/openai/deployments/d/embeddings?api-version=1"]
 
 
 def test_a_closed_embedder_leaves_no_connection(endpoint: ScriptedEndpoint) -> None:
