@@ -17,6 +17,7 @@ import gevent
 from dify_plugin.config.logger_format import DifyPluginLoggerFormatter
 
 from utils import log, mem0_parts
+from utils.runtime import polling
 from utils.runtime.runtime import runtime
 
 _LONGEST_REQUEST_S = 300  # the SDK's own default; Dify's daemon gives up on a call after 600 s
@@ -25,6 +26,7 @@ _LONGEST_REQUEST_S = 300  # the SDK's own default; Dify's daemon gives up on a c
 def main() -> None:
     """Start the plugin and serve until it is told to stop."""
     mem0_parts.scrub_environment()
+    polling.install()
     _send_logs_to_the_sdk()
     config = dify_plugin.DifyPluginEnv(MAX_REQUEST_TIMEOUT=_LONGEST_REQUEST_S)
     if config.INSTALL_METHOD.value == "remote" and not config.REMOTE_INSTALL_KEY:

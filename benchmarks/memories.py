@@ -39,14 +39,15 @@ class DifferentMemories(Exception):
 
 
 def compare(plugin: Plugin, mem0: Mem0Peer, count: int) -> None:
-    """Make sure that both sides find the same memories; mem0 leaves out those of a similarity below 0.1.
+    """Make sure that both sides find the same memories; mem0 leaves out those of a similarity below 0.1, and equally
+    similar ones may come in any order.
 
     Raises:
         DifferentMemories: they do not, or mem0 finds nothing.
     """
     asked = queries(count)
     for query, theirs in zip(asked, mem0.found(asked, SEARCHER), strict=True):
-        found = plugin.call("search_memory", user_id=SEARCHER, query=query, top_k=5).results
-        ours = [memory["id"] for memory in found]
-        if not theirs or theirs != ours[: len(theirs)]:
-            raise DifferentMemories(f"{query!r}: the plugin finds {ours}, mem0 {theirs}")
+        found = plugin.call("search_memory", user_id=SEARCHER, query=query, top_k=10).results
+        scores = {memory["id"]: memory["score"] for memory in found}
+        if not theirs or [scores.get(each) for each in theirs] != list(scores.values())[: len(theirs)]:
+            raise DifferentMemories(f"{query!r}: the plugin finds {scores}, mem0 {theirs}")
