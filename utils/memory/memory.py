@@ -40,6 +40,7 @@ _CHECK_EMBEDDER_S: Final = 6.0  # shares of the 15 s a validation may take (SPEC
 _CHECK_STORE_S: Final = 5.0
 _CHECK_STATE_S: Final = 3.5
 _NO_MEMORY: Final = str(uuid.UUID(int=0))
+_ANSWER_FIRST_S: Final = 0.005  # asynchronous mode: the work begins when the answer is out
 _RECHECK_S: Final = 1.0  # synchronous mode: how often to look whether another process has carried the write out
 
 
@@ -237,8 +238,11 @@ class Memory:
             )
         if not accepted:
             raise Overloaded("error_overload", limit=self._writes.most_pending)
+        if self.settings.async_mode:
+            asyncio.get_running_loop().call_later(_ANSWER_FIRST_S, self._worker.wake)
+            return Accepted(write_id)
         self._worker.wake()
-        return Accepted(write_id) if self.settings.async_mode else await self._outcome(write_id)
+        return await self._outcome(write_id)
 
     async def _outcome(self, write_id: str) -> Done:
         """Wait until the write has ended, whoever ends it.
