@@ -216,8 +216,7 @@ async def build_indexes(conn: Connection, table: Table) -> bool:
 
     Args:
         conn: a connection of its own in autocommit mode without statement time-out; a build of HNSW over millions of
-        rows
-            takes as long as it takes.
+            rows takes as long as it takes.
         table: the collection.
 
     Raises:
