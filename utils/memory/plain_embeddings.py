@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import sys
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, Final
+
+_BODY: Final = {"input", "model", "dimensions", "encoding_format"}
 
 
 def use_plain_answers(embedder: Any) -> None:
@@ -28,8 +30,10 @@ class _PlainClient:
         self.embeddings = self
         self.close = client.close
 
-    def create(self, **body: Any) -> SimpleNamespace:
+    def create(self, **body: Any) -> Any:
         """``embeddings.create``: an object whose ``data`` holds ``index`` and ``embedding`` of each text."""
+        if not body.keys() <= _BODY:  # options of the SDK's own, as model_kwargs may hold
+            return self._client.embeddings.create(**body)
         answer = self._client.post("/embeddings", body=body, cast_to=object)
         rows = answer.get("data") if isinstance(answer, dict) else None  # an error page has none: mem0 misses it
         return SimpleNamespace(data=[_vector(place, row) for place, row in enumerate(rows or ())])

@@ -284,7 +284,12 @@ def test_azure_is_asked_at_its_deployment(endpoint: ScriptedEndpoint) -> None:
     part = SimpleNamespace(client=client)
     use_plain_answers(part)
     assert part.client.embeddings.create(input=["tea"], model="m").data[0].embedding == [1.0]
-    assert endpoint.paths == ["/openai/deployments/d/embeddings?api-version=1"]
+    with_option = part.client.embeddings.create(
+        input=["tea"], model="m", extra_query={"a": "1"}, encoding_format="float"
+    )
+    assert with_option.data[0].embedding == [1.0]
+    path = "/openai/deployments/d/embeddings?api-version=1"
+    assert endpoint.paths == [path, f"{path}&a=1"]
 
 
 def test_a_closed_embedder_leaves_no_connection(endpoint: ScriptedEndpoint) -> None:
