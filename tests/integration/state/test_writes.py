@@ -215,6 +215,20 @@ async def test_validated_credentials_take_up_their_own_failures_too(state: State
     assert await do(state, writes.unpark, SCOPE, MINE, tried_too=True) == 1
 
 
+async def test_taking_up_failures_and_renewing_leases_do_not_lock_each_other_out(state: StateStore) -> None:
+    """Both change many queues at once; these were made in the opposite of the order in which leases are renewed."""
+    for number in reversed(range(200)):
+        await accept(state, new_write(f"user-{number:03}"))
+    claims = await claim(state, most=200)
+    for held in claims:
+        write = await head(state, held)
+        assert write is not None
+        await do(state, writes.fail, held, write.id, code="service_refused", reason="401", parked=True)
+    renewing = [do(state, writes.renew, claims, 60.0) for _ in range(3)]
+    lost, _, _, revived = await asyncio.gather(*renewing, do(state, writes.unpark, SCOPE, OTHERS))
+    assert (lost, revived) == ([], 200)
+
+
 async def test_a_delete_all_drops_the_failures_it_supersedes(state: StateStore) -> None:
     failed, wipe, later = new_write("alice"), new_write("alice"), new_write("alice")
     for write in (failed, wipe, later):
