@@ -1,10 +1,10 @@
 """One collection of a mem0 store object, made to keep the promises of ``Store``; synchronous, called on the engine's
 thread.
 
-The store is sent the owner as plain equality and nothing else: no filter, no id of a caller's choosing that it could
-take for a wildcard or a query. What comes back is compared with the owner again, filtered by ``Condition.matches``, and
-asked for in growing numbers until ``top_k`` is full or the owner's rows are exhausted. Where a store hides an outage as
-an empty answer, an empty answer is believed only after the server has proved to be alive.
+The store is sent the owner as plain equality, and of a filter only what it is known to understand: no id of a caller's
+choosing that it could take for a wildcard or a query. What comes back is compared with the owner again, filtered by
+``Condition.matches``, and asked for in growing numbers until ``top_k`` is full or the owner's rows are exhausted. Where
+a store hides an outage as an empty answer, an empty answer is believed only after the server has proved to be alive.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ class Collection:
         rows: list[Row] = []
         reachable = top_k
         for tries, asked in enumerate(self._growing(top_k if condition is None else top_k * _GROWTH)):
-            hits = self._query(query, owner, asked)
+            hits = self._query(query, owner, asked, condition)
             rows = _matching(self._owned(owner, hits), condition)
             if tries == 0 and len(rows) < top_k:
                 reachable = self._reachable(owner, top_k, condition)
@@ -77,7 +77,7 @@ class Collection:
         Raises:
             ServiceRejected: the store cannot list, or the owner has more rows than it lists.
         """
-        rows = _matching(self._all(owner), condition)
+        rows = _matching(self._all(owner, condition), condition)
         rows.sort(key=lambda row: newest_first(row.payload, row.id))
         start = max(offset, 0)
         return rows[start : start + max(limit, 0)], len(rows)
@@ -94,7 +94,7 @@ class Collection:
             if rows or len(listed) < asked:
                 break
         if not rows:
-            self._confirm_empty(owner)
+            self._confirm_empty(owner, None)
         return rows[:limit]
 
     def check(self, dims: int) -> None:
@@ -173,16 +173,22 @@ class Collection:
             raise
         return found if found is not None and str(found.id) == memory_id else None
 
-    def _query(self, vector: list[float], owner: Owner, asked: int) -> list[Any]:
+    def _query(self, vector: list[float], owner: Owner, asked: int, condition: Condition | None = None) -> list[Any]:
         vectors = [vector] if self._traits.nested_query else vector
         # The text goes no further than a log line of some stores.
-        return _rows(self._store.search(query="", vectors=vectors, top_k=asked, filters=_equality(owner)))
+        return _rows(self._store.search(query="", vectors=vectors, top_k=asked, filters=self._asked(owner, condition)))
 
-    def _list(self, owner: Owner, asked: int) -> list[Any]:
-        return _rows(self._store.list(filters=_equality(owner), top_k=asked))
+    def _list(self, owner: Owner, asked: int, condition: Condition | None = None) -> list[Any]:
+        return _rows(self._store.list(filters=self._asked(owner, condition), top_k=asked))
 
-    def _all(self, owner: Owner) -> list[Row]:
-        """All of the owner's rows, each once.
+    def _asked(self, owner: Owner, condition: Condition | None) -> dict[str, Any]:
+        """The store's filter; a new one each time, some stores change what they are given. The owner always wins."""
+        agent = {} if owner.agent_id is None else {"agent_id": owner.agent_id}
+        narrowed = {} if condition is None else self._traits.narrows(condition)
+        return {**narrowed, "user_id": owner.user_id, **agent}
+
+    def _all(self, owner: Owner, condition: Condition | None) -> list[Row]:
+        """All of the owner's rows that the store does not know to be others than are asked for, each once.
 
         Raises:
             ServiceRejected: the store cannot list, or not so many.
@@ -190,18 +196,18 @@ class Collection:
         self._must_list()
         if not self._storable(owner):
             return []
-        rows, complete = self._listing(owner)
+        rows, complete = self._listing(owner, condition)
         if not complete:
             raise self._cannot_list()
         if not rows:
-            self._confirm_empty(owner)
+            self._confirm_empty(owner, condition)
         return rows
 
-    def _listing(self, owner: Owner) -> tuple[list[Row], bool]:
+    def _listing(self, owner: Owner, condition: Condition | None) -> tuple[list[Row], bool]:
         """The owner's rows as far as the store lists them, and whether that is all."""
         listed: list[Any] = []
         for asked in self._growing(max(_FIRST_LISTING, self._traits.list_at_least), self._traits.list_cap):
-            listed = self._list(owner, asked)
+            listed = self._list(owner, asked, condition)
             if len(listed) < asked:
                 return self._owned(owner, listed), True
         return self._owned(owner, listed), False
@@ -210,7 +216,7 @@ class Collection:
         """How many rows a search can bring that is cut off before it looks at the owner: what a listing shows."""
         if not (self._traits.post_filters and self._traits.lists):
             return top_k
-        rows, complete = self._listing(owner)
+        rows, complete = self._listing(owner, condition)
         return min(top_k, len(_matching(rows, condition))) if complete else top_k
 
     def _growing(self, first: int, cap: int | None = None) -> Iterator[int]:
@@ -234,12 +240,12 @@ class Collection:
         payload = decode(found.payload, self._traits)
         return Row(str(found.id), payload, None if score is None else self._scale.similarity(float(score)))
 
-    def _confirm_empty(self, owner: Owner) -> None:
+    def _confirm_empty(self, owner: Owner, condition: Condition | None) -> None:
         """A listing that came back empty: some stores answer that to an outage, or to a query they refuse."""
         self._make_sure_it_is_alive()
         if self._traits.alive is None or self._dims is None:
             return
-        if self._owned(owner, self._query([1.0] + [0.0] * (self._dims - 1), owner, 1)):
+        if self._owned(owner, self._query([1.0] + [0.0] * (self._dims - 1), owner, 1, condition)):
             raise self._cannot_list()
 
     def _make_sure_it_is_alive(self) -> None:
@@ -290,12 +296,6 @@ class Collection:
 
 def _matching(rows: Sequence[Row], condition: Condition | None) -> list[Row]:
     return [row for row in rows if condition is None or condition.matches(row.payload)]
-
-
-def _equality(owner: Owner) -> dict[str, Any]:
-    """The owner as a filter; a new one each time, some stores change what they are given."""
-    agent = {} if owner.agent_id is None else {"agent_id": owner.agent_id}
-    return {"user_id": owner.user_id, **agent}
 
 
 def _rows(answer: Any) -> list[Any]:

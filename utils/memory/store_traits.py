@@ -10,7 +10,12 @@ from __future__ import annotations
 import importlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
+
+from utils.memory.store_filters import equalities
+
+if TYPE_CHECKING:
+    from utils.memory.filters import Condition
 
 type Config = Mapping[str, Any]
 _SAME_VECTOR: Final = 0.01  # more than rounding makes of a distance of 0, far less than a cosine of 1
@@ -39,6 +44,7 @@ class StoreTraits:
         missing_is_key_error: ``get`` of an unknown id raises ``KeyError``.
         quiet_inserts: an insert that failed is only logged.
         nested_query: a search takes a list of vectors.
+        narrows: what of a filter the store is asked for, too, see ``store_filters``; by default nothing.
         not_in_ids: characters an owner's id must not hold, as the store would split or refuse it.
         delete: deletes many rows in one call of the client's own; mem0's classes delete one at a time.
         alive: True when the server answers; given where ``get`` and ``list`` turn an outage into an empty answer.
@@ -62,6 +68,7 @@ class StoreTraits:
     missing_is_key_error: bool = False
     quiet_inserts: bool = False
     nested_query: bool = False
+    narrows: Callable[[Condition], dict[str, Any]] = lambda condition: {}
     not_in_ids: str = ""
     delete: Callable[[Any, list[str]], None] | None = None
     alive: Callable[[Any], bool] | None = None
@@ -165,6 +172,7 @@ def _faiss_metric(store: Any, config: Config) -> str | None:
 TRAITS: Final[Mapping[str, StoreTraits]] = {
     "qdrant": StoreTraits(
         embedded=_without_server("url", "host", "api_key"),
+        narrows=equalities,
         delete=_qdrant_delete,
         dims=_qdrant_dims,
         metric=_qdrant_metric,

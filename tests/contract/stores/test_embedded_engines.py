@@ -12,6 +12,7 @@ from tests.contract.stores.conftest import EMBEDDED, embedded_config, embedded_s
 from tests.contract.stores.rows import DIMS, QUERY, at_cosine, memory, new_id
 from utils import mem0_parts
 from utils.errors import ServiceRejected, ServiceUnavailable
+from utils.memory import filters
 from utils.memory.mem0_store import Mem0Store
 from utils.memory.store import Owner
 
@@ -28,6 +29,25 @@ async def test_rows_are_there_after_reopening(kind: str, tmp_path: Path) -> None
         (found,) = await store.search(QUERY, ALICE, 5)
         assert found.payload == row.payload
         assert found.score == pytest.approx(0.5, abs=1e-4)
+
+
+async def test_a_rare_match_costs_one_request_where_the_store_can_be_asked_for_it(tmp_path: Path) -> None:
+    provider, config = embedded_config("qdrant", tmp_path)
+    engine = mem0_parts.build_vector_store(provider, config)
+    asked: list[int] = []
+    search = engine.search
+    engine.search = lambda **given: asked.append(given["top_k"]) or search(**given)
+    rare, common = (
+        [memory("alice", topic="tea") for _ in range(3)],
+        [memory("alice", topic="chess") for _ in range(300)],
+    )
+    condition = filters.parse({"topic": ["tea", "coffee"]})
+    async with opened(Mem0Store(provider, config, lambda: engine)) as store:
+        await store.insert([*common, *rare], [*[at_cosine(0.9)] * len(common), *[at_cosine(0.1)] * len(rare)])
+        found = await store.search(QUERY, ALICE, 5, condition)
+        assert sorted(row.id for row in found) == sorted(row.id for row in rare)
+        assert len(asked) == 1
+        assert (await store.page(ALICE, 2, 0, condition))[1] == len(rare)
 
 
 _HOLD = """
