@@ -76,6 +76,7 @@ class Worker:
         self._finished: dict[str, asyncio.Event] = {}
         self._loops: list[asyncio.Task[None]] = []
         self._stopping = False
+        self._queues_left = False  # the last look may have left some for want of a place
 
     def start(self) -> None:
         """Begin to work. Idempotent; on the loop."""
@@ -127,25 +128,22 @@ class Worker:
                 await asyncio.sleep(_OUTAGE_PAUSE_S)
 
     async def _claim_due(self) -> None:
-        """Start on every queue that is due, then wait for a reason to look again."""
+        """Start on the queues that are due, as far as there are free places, then wait for a reason to look again."""
         self._wake.clear()
-        if not await self._claim():
-            await self._idle()
-
-    async def _claim(self) -> int:
-        """Lease as many queues as there are free places, and start on them."""
-        free = self._lane.width - len(self._held)
-        if free <= 0 or self._stopping:
-            return 0
+        free = 0 if self._stopping else self._lane.width - len(self._held)
         started = asyncio.get_running_loop().time()
-        claims = await self._state.write_statement(
-            lambda conn: writes.claim(
-                conn, scope=self._scope, fingerprint=self._fingerprint, owner=self.id, most=free, lease_s=LEASE_S
-            )
-        )
+        claims = await self._state.write_statement(lambda conn: self._claim(conn, free)) if free > 0 else []
         for held in claims:
             self._held[held] = _Lease(asyncio.create_task(self._work(held)), started + LEASE_S)
-        return len(claims)
+        self._queues_left = len(claims) >= free
+        place_came_free = free > 0 and len(self._held) < self._lane.width
+        if not (self._queues_left and place_came_free):
+            await self._idle()
+
+    def _claim(self, conn: Any, most: int) -> list[writes.Claim]:
+        return writes.claim(
+            conn, scope=self._scope, fingerprint=self._fingerprint, owner=self.id, most=most, lease_s=LEASE_S
+        )
 
     async def _idle(self) -> None:
         try:
@@ -218,7 +216,8 @@ class Worker:
             log.unexpected(_log, "a queue's worker failed; the lease runs out and the work is taken up again", exc)
         finally:
             self._held.pop(held, None)
-            self._wake.set()
+            if self._queues_left:
+                self._wake.set()
 
     async def _end(self, held: writes.Claim, write: writes.Write) -> writes.Write | None:
         """Carry out a write, or record why it could not be, and go on to the queue's next; without one it is released.

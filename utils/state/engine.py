@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import sqlalchemy as sa
 from sqlalchemy import Connection, Engine, event
+from sqlalchemy.engine.interfaces import IsolationLevel
 from sqlalchemy.pool import StaticPool
 
 from utils.config.state_location import PostgresLocation, SqliteLocation
@@ -102,9 +103,9 @@ class _Postgres:
     def __init__(self, conninfo: str) -> None:
         self._conninfo = conninfo
         self._writing, self._reading = Workers("mem0-state", _WRITERS), Workers("mem0-state-reads", _READERS)
-        self._writer = self._engine(_WRITERS)
+        self._writer = self._engine(_WRITERS, "READ COMMITTED")
         self._single_writer = self._writer.execution_options(isolation_level="AUTOCOMMIT")
-        self._reader = self._engine(_READERS).execution_options(isolation_level="AUTOCOMMIT")
+        self._reader = self._engine(_READERS, "AUTOCOMMIT")
 
     async def write[T](self, work: Callable[[Connection], T]) -> T:
         return await self._writing.run(_transact, self._writer, work)
@@ -121,10 +122,11 @@ class _Postgres:
         self._writer.dispose()
         self._reader.dispose()
 
-    def _engine(self, connections: int) -> Engine:
+    def _engine(self, connections: int, isolation_level: IsolationLevel) -> Engine:
         return sa.create_engine(
             "postgresql+psycopg://",
             creator=self._connect,
+            isolation_level=isolation_level,
             pool_size=connections,
             max_overflow=0,
             pool_timeout=_POOL_TIMEOUT_S,
