@@ -12,7 +12,6 @@ from playground.credentials import Endpoint, credential_set, pgvector_block
 from playground.dify_host import PluginProcess
 from playground.postgres import PostgresServer
 from playground.stand_in_model import StandInModel
-from tests.faults.ledger import wait_until
 from tests.plugin import Plugin
 
 
@@ -43,8 +42,12 @@ def test_the_database_is_restarted_in_the_middle(
         assert answer.results in ([], None)
         assert answer.elapsed_s <= 5 + 1
 
+    for _ in range(50):
+        assert plugin.call("search_memory", user_id="user-0", query="note").status in {"ERROR", "TIMEOUT"}
+
     own_postgres.start()
-    wait_until(lambda: plugin.pending("user-0") is not None)
+    first = plugin.call("search_memory", user_id="user-0", query="note")
+    assert first.status == "SUCCESS", first.envelope
     plugin.drain("user-0", "user-1", "user-2")
     for user in range(3):
         assert [text for text in texts[user::3] if plugin.texts(f"user-{user}").count(text) != 1] == []

@@ -6,7 +6,7 @@ from collections import Counter
 
 from playground.stand_in_model import StandInModel
 from tests.faults.conftest import Site
-from tests.faults.ledger import Ledger, wait_until
+from tests.faults.ledger import Ledger, PostgresLedger, wait_until
 from tests.plugin import checked
 
 
@@ -29,13 +29,15 @@ def test_a_burst_of_a_thousand_adds(site: Site[Ledger], stand_in_model: StandInM
     assert stored == Counter(accepted)
 
 
-def test_writes_that_wait_for_a_sick_model_refuse_nobody(site: Site[Ledger], stand_in_model: StandInModel) -> None:
+def test_writes_that_wait_for_a_sick_model_refuse_nobody(
+    postgres_site: Site[PostgresLedger], stand_in_model: StandInModel
+) -> None:
     """Sixty writes of one user stand behind one that is tried again later: more than may be pending."""
     stand_in_model.control.set(verbatim=True, failure_share=1.0, failure_kinds=("500",))
-    plugin = site.start()
+    plugin = postgres_site.start()
     notes = [f"note number {number}" for number in range(60)]
     plugin.accept("alice", notes[0])
-    wait_until(lambda: site.ledger.rows("SELECT attempts FROM mem0_dify_writes") == [(2,)])
+    wait_until(lambda: postgres_site.ledger.rows("SELECT attempts FROM mem0_dify_writes") == [(2,)])
     for note in notes[1:]:
         assert plugin.call("add_memory", user_id="alice", user=note).status == "SUCCESS"
     stand_in_model.control.set(failure_share=0.0)

@@ -25,6 +25,7 @@ from utils.memory.request import Add, Delete, DeleteAll, Update, WriteRequest
 from utils.memory.store import Owner, Row, Store
 from utils.memory.worker import Worker
 from utils.runtime.lanes import Lane
+from utils.runtime.together import together
 from utils.state import history, writes
 from utils.state.engine import StateStore
 from utils.state.presence import presence_folder
@@ -147,7 +148,7 @@ class Memory:
         async with self._reads.enter():
             await self._store.open()
             found = recall.search(self.client, query, owner, top_k=top_k, threshold=threshold, condition=condition)
-            return Found(*await asyncio.gather(found, self._backlog(owner.user_id)))
+            return Found(*await together(found, self._backlog(owner.user_id)))
 
     async def page(self, owner: Owner, *, limit: int, offset: int, given_filters: Mapping[str, Any] | None) -> Page:
         """One page of the owner's memories, newest first."""

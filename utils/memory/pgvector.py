@@ -239,9 +239,7 @@ class PgvectorStore:
         now = time.monotonic()
         if not self._index_ready and table.ann is not None and now - self._index_looked_up_at > _INDEX_LOOKUP_EVERY_S:
             self._index_looked_up_at = now
-            with database_errors():
-                async with self._connections.pooled() as conn:
-                    self._index_ready = table.ann not in await missing_indexes(conn, table)
+            self._index_ready = table.ann not in await self._connections.run(lambda conn: missing_indexes(conn, table))
         return self._index_ready
 
     def _fits(self, table: Table, dims: int) -> None:

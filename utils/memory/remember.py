@@ -8,7 +8,6 @@ dropped silently.
 
 from __future__ import annotations
 
-import asyncio
 import uuid
 from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
@@ -19,6 +18,7 @@ from utils.memory.plan import Change, Plan, with_vectors
 from utils.memory.request import Add, Delete, Update, WriteRequest
 from utils.memory.store import Owner, Row
 from utils.memory.text import same_text, windows
+from utils.runtime.together import together
 
 if TYPE_CHECKING:
     from utils.memory.answer import Change as AnsweredChange
@@ -63,7 +63,7 @@ async def _candidates(client: Client, owner: Owner, texts: Sequence[str]) -> lis
     """The stored memories most similar to any part of ``texts``, best first."""
     pieces = windows("\n".join(texts))
     vectors = await client.embed_batch(pieces)
-    found = await asyncio.gather(*(client.store.search(vector, owner, _CANDIDATES_PER_WINDOW) for vector in vectors))
+    found = await together(*(client.store.search(vector, owner, _CANDIDATES_PER_WINDOW) for vector in vectors))
     best: dict[str, Row] = {}
     for row in (row for rows in found for row in rows):
         if row.id not in best or (row.score or 0) > (best[row.id].score or 0):

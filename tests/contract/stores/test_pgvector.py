@@ -305,6 +305,20 @@ async def test_a_restarted_server_is_found_again(own_postgres: PostgresServer) -
         assert (await store.page(ALICE, 5))[1] == 2
 
 
+async def test_the_first_call_after_an_outage_is_answered(own_postgres: PostgresServer) -> None:
+    """However often the server was missed: nobody waits until a pool finds it again, and no call waits in its way."""
+    store = store_on(own_postgres.create_database("memories"), minconn=4, pool_timeout=0.5, pool_max_waiting=2)
+    async with opened(store):
+        row = memory("alice")
+        await store.insert([row], [QUERY])
+        own_postgres.stop("fast")
+        for _ in range(20):
+            with pytest.raises(ServiceUnavailable):
+                await store.search(QUERY, ALICE, 5)
+        own_postgres.start()
+        assert [found.id for found in await store.search(QUERY, ALICE, 5)] == [row.id]
+
+
 async def test_a_server_that_is_away_is_an_error_and_no_empty_answer(own_postgres: PostgresServer) -> None:
     database = own_postgres.create_database("memories")
     async with opened(store_on(database, pool_timeout=0.3)) as store:
