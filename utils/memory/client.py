@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from utils import mem0_parts
 from utils.errors import ServiceUnavailable
-from utils.memory.model import ChatModel, Embedder, bound, map_error
+from utils.memory.model import ChatModel, Embedder, bound, call
 from utils.runtime.blocking import hop
 
 if TYPE_CHECKING:
@@ -139,10 +139,7 @@ def _relevance(reranker: Any, query: str, texts: Sequence[str]) -> list[float]:
             instead: 0.0, or 0.5 for ``llm_reranker`` (measured).
     """
     documents = [{"memory": text, "position": position} for position, text in enumerate(texts)]
-    try:
-        ranked = reranker.rerank(query, documents, top_k=len(documents))
-    except Exception as exc:
-        raise map_error(exc, "reranker") from exc
+    ranked = call("reranker", reranker.rerank, query, documents, top_k=len(documents))
     scores = {document["position"]: float(document["rerank_score"]) for document in ranked}
     constant = set(scores.values()) <= {0.0} or (len(texts) > 1 and set(scores.values()) == {0.5})
     if len(scores) != len(texts) or constant:

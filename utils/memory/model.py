@@ -21,7 +21,7 @@ from utils.memory.sdk_errors import map_error, status_of
 from utils.memory.text import capped, clean
 from utils.runtime.blocking import hop
 
-__all__ = ["ChatModel", "Embedder", "ask", "bound", "map_error"]
+__all__ = ["ChatModel", "Embedder", "ask", "bound", "call"]
 
 _log = logging.getLogger(__name__)
 
@@ -87,7 +87,7 @@ class ChatModel:
 
     def _request(self, messages: list[dict[str, str]], response_format: dict[str, Any] | None) -> str:
         options = {} if response_format is None else {"response_format": response_format}
-        text = _call("llm", self._llm.generate_response, messages=messages, **options)
+        text = call("llm", self._llm.generate_response, messages=messages, **options)
         return text if isinstance(text, str) else ""
 
     def close(self) -> None:
@@ -119,7 +119,7 @@ class Embedder:
             ServiceError: part ``embedder``; ``ServiceRejected`` also for a blank text and for a wrong length.
         """
         fitted = self._fit(text)
-        return _insisted(lambda: self._checked([_call("embedder", self._embedder.embed, fitted, "search")], 1))[0]
+        return _insisted(lambda: self._checked([call("embedder", self._embedder.embed, fitted, "search")], 1))[0]
 
     def embed_batch(self, texts: Sequence[str]) -> list[list[float]]:
         """The vectors of ``texts``, in their order; of long ones the beginning counts. Blocks.
@@ -130,9 +130,7 @@ class Embedder:
         if not texts:
             return []
         fitted = [self._fit(text) for text in texts]
-        return _insisted(
-            lambda: self._checked(_call("embedder", self._embedder.embed_batch, fitted, "add"), len(texts))
-        )
+        return _insisted(lambda: self._checked(call("embedder", self._embedder.embed_batch, fitted, "add"), len(texts)))
 
     def close(self) -> None:
         """Close the client's connections. Idempotent."""
@@ -202,7 +200,12 @@ def _read_last(raw: str, offered_ids: Collection[str], with_types: bool) -> list
     return changes
 
 
-def _call[T](part: str, method: Callable[..., T], /, *args: Any, **kwargs: Any) -> T:
+def call[T](part: str, method: Callable[..., T], /, *args: Any, **kwargs: Any) -> T:
+    """What ``method``, of an object of mem0's, answers. The one edge to the models' SDKs, which share no base class.
+
+    Raises:
+        ServiceError: of ``part``; whatever was raised, mapped.
+    """
     try:
         return method(*args, **kwargs)
     except Exception as exc:

@@ -15,6 +15,7 @@ import logging
 import threading
 import time
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Any, Final
 
 from utils import log
@@ -172,12 +173,11 @@ class _Opened:
 
         settings = self._settings
         location = state_location(settings)
-        state = await self._states.acquire(location, lambda: StateStore(location))
-        try:
+        async with AsyncExitStack() as acquired:  # the second may fail, or be cancelled while a predecessor closes
+            state = await self._states.acquire(location, lambda: StateStore(location))
+            acquired.push_async_callback(self._states.release, location)
             store = await self._stores.acquire(settings.store_fingerprint, lambda: build_store(settings))
-        except BaseException:  # cancelled while a predecessor closes
-            await self._states.release(location)
-            raise
+            acquired.pop_all()
         return Memory(settings, store, state)
 
     async def close(self, drain_s: float) -> None:

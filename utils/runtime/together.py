@@ -20,6 +20,6 @@ async def together(*work: Coroutine[Any, Any, Any]) -> list[Any]:
     try:
         async with asyncio.TaskGroup() as group:
             tasks = [group.create_task(each) for each in work]
-    except BaseExceptionGroup as failed:
+    except ExceptionGroup as failed:
         raise failed.exceptions[0] from None
     return [task.result() for task in tasks]
