@@ -16,8 +16,9 @@ import dify_plugin
 import gevent
 from dify_plugin.config.logger_format import DifyPluginLoggerFormatter
 
-from utils import log, mem0_parts
-from utils.runtime import polling
+from utils import log
+from utils.aio import polling
+from utils.mem0 import building as mem0_parts
 from utils.runtime.runtime import runtime
 
 _LONGEST_REQUEST_S = 300  # the SDK's own default; Dify's daemon gives up on a call after 600 s

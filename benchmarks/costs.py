@@ -29,7 +29,7 @@ _STEPS: Final = (
     ("the SDK", "import dify_plugin"),
     ("the plugin's frame", "import main; from utils import tool_base"),
     ("SQLAlchemy, psycopg and the state store", "import psycopg, psycopg_pool, utils.state.engine"),
-    ("the plugin's memory flow", "import utils.memory.memory, utils.memory.pgvector"),
+    ("the plugin's memory flow", "import utils.memory.memory, utils.stores.pgvector.store"),
     ("OpenAI's client", "import openai; openai.OpenAI(api_key='none').embeddings"),
 )
 

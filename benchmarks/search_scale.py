@@ -33,9 +33,9 @@ from psycopg import sql
 from playground.postgres import Database, PostgresServer
 from utils.config import pgvector as pgvector_config
 from utils.config.values import Where
-from utils.memory import pgvector_schema
-from utils.memory.pgvector import PgvectorStore
-from utils.memory.store import Owner
+from utils.stores.pgvector import schema as pgvector_schema
+from utils.stores.pgvector.store import PgvectorStore
+from utils.stores.protocol import Owner
 
 type Vectors = NDArray[np.float32]
 

@@ -3,7 +3,7 @@
 from typing import Any
 
 from utils import params, results, tool_base
-from utils.memory.store import Owner
+from utils.stores.protocol import Owner
 
 
 class SearchMemory(tool_base.MemoryTool):

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Any, Final, Literal
 
 from utils.errors import InvalidInput
-from utils.memory.store import RESERVED_KEYS
+from utils.stores.protocol import RESERVED_KEYS
 
 Kind = Literal["text", "id", "trace", "boolean", "integer", "number", "metadata", "filters", "timeout"]
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from utils import messages
 from utils.errors import NotFound
 from utils.memory.outcomes import Accepted, Done
-from utils.memory.store import Row
+from utils.stores.protocol import Row
 
 if TYPE_CHECKING:
     from utils.memory.outcomes import Backlog, Found, Page

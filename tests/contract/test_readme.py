@@ -12,12 +12,12 @@ from typing import Any, Final
 import pytest
 import yaml
 
-from utils import mem0_parts
 from utils.config import pgvector
 from utils.config.blocks import read_block
-from utils.config.packages import missing_package
 from utils.config.values import Where
-from utils.memory import scores
+from utils.mem0 import building as mem0_parts
+from utils.mem0.packages import missing_package
+from utils.stores import scores
 
 ROOT: Final = Path(__file__).resolve().parents[2]
 README: Final = (ROOT / "README.md").read_text(encoding="utf-8")

@@ -16,8 +16,8 @@ import time
 
 import sqlalchemy as sa
 
+from utils.aio.loop import BackgroundLoop
 from utils.config.state_location import parse_location
-from utils.runtime.loop import BackgroundLoop
 from utils.state.engine import StateStore
 
 BEAT_S = 0.01

@@ -14,11 +14,11 @@ from typing import Any, Final, get_args
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from utils import mem0_parts
 from utils.config import paste, values
-from utils.config.packages import missing_package
 from utils.config.values import Where
-from utils.mem0_parts import FORM_NAMES, Kind
+from utils.mem0 import building as mem0_parts
+from utils.mem0.building import FORM_NAMES, Kind
+from utils.mem0.packages import missing_package
 
 MAX_TIMEOUT_S: Final = 600.0
 _KEYS_OF_A_BLOCK: Final = ("provider", "config")

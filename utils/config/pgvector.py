@@ -13,9 +13,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from utils import mem0_parts
 from utils.config import dsn, values
 from utils.config.values import Where
+from utils.mem0 import building as mem0_parts
 
 _PROVIDER: Final = "pgvector"
 _COLLECTION: Final = "mem0"  # mem0's default

@@ -1,7 +1,7 @@
 """The memory of one credential set: every operation the tools offer, as coroutines.
 
 Reads run in the read lane and answer within the caller's time. Writes are recorded durably in the state store and
-carried out by the :class:`~utils.memory.worker.Worker`; in asynchronous mode that record is the answer, in
+carried out by the :class:`~utils.queue.worker.Worker`; in asynchronous mode that record is the answer, in
 synchronous mode the caller waits for the outcome of the very same path.
 """
 
@@ -16,24 +16,25 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
 from utils import log
+from utils.aio.gathering import together
+from utils.aio.lanes import Lane
 from utils.config.state_location import state_location
 from utils.errors import NotFound, Overloaded, PluginError, ServiceError, ServiceUnavailable
-from utils.memory import filters, recall
-from utils.memory.client import Client
+from utils.memory import recall
 from utils.memory.outcomes import Accepted, Backlog, Done, Found, Page
-from utils.memory.request import Add, Delete, DeleteAll, Update, WriteRequest
-from utils.memory.store import Owner, Row, Store
-from utils.memory.worker import Worker
-from utils.runtime.lanes import Lane
-from utils.runtime.together import together
+from utils.memory.requests import Add, Delete, DeleteAll, Update, WriteRequest
+from utils.models.models import Client
+from utils.queue.worker import Worker
 from utils.state import history, writes
 from utils.state.engine import StateStore
 from utils.state.presence import presence_folder
 from utils.state.tables import FAILED, PENDING
+from utils.stores import filters
+from utils.stores.protocol import Owner, Row, Store
 
 if TYPE_CHECKING:
     from utils.config.settings import Settings
-    from utils.memory.filters import Condition
+    from utils.stores.filters import Condition
 
 _log = logging.getLogger(__name__)
 

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from utils.memory.recall import Hit
-    from utils.memory.store import Row
     from utils.state.history import Entry
+    from utils.stores.protocol import Row
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,8 +15,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal, Self
 
-from utils.memory.store import SCOPE_KEYS, Owner, Row, Store, text_hash
 from utils.state.history import Entry
+from utils.stores.protocol import SCOPE_KEYS, Owner, Row, Store, text_hash
 
 Event = Literal["ADD", "UPDATE", "DELETE"]
 

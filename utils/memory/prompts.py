@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Final, Literal
 
-from utils.memory.text import clean
+from utils.text import clean
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from utils.errors import ServiceError
-from utils.memory.store import Owner, Row
+from utils.stores.protocol import Owner, Row
 
 if TYPE_CHECKING:
-    from utils.memory.client import Client
-    from utils.memory.filters import Condition
+    from utils.models.models import Client
+    from utils.stores.filters import Condition
 
 _log = logging.getLogger(__name__)
 

@@ -13,16 +13,17 @@ from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Final
 
-from utils.memory import model, prompts
+from utils.aio.gathering import together
+from utils.memory import prompts
 from utils.memory.plan import Change, Plan, with_vectors
-from utils.memory.request import Add, Delete, Update, WriteRequest
-from utils.memory.store import Owner, Row
-from utils.memory.text import same_text, windows
-from utils.runtime.together import together
+from utils.memory.requests import Add, Delete, Update, WriteRequest
+from utils.models import chat as model
+from utils.stores.protocol import Owner, Row
+from utils.text import same_text, windows
 
 if TYPE_CHECKING:
-    from utils.memory.answer import Change as AnsweredChange
-    from utils.memory.client import Client
+    from utils.memory.answers import Change as AnsweredChange
+    from utils.models.models import Client
 
 CANDIDATES: Final = 20  # stored memories shown to the model with a message (ARCHITECTURE, decision 3)
 _CANDIDATES_PER_WINDOW: Final = 10

@@ -1,1 +1,1 @@
-"""How the plugin runs: one background loop, lanes with guards, hops to where blocking code may block."""
+"""The composition root: what one credential set opens, shares and closes."""

@@ -19,16 +19,16 @@ from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Any, Final
 
 from utils import log
+from utils.aio.loop import BackgroundLoop
 from utils.config.state_location import state_location
 from utils.errors import TimedOut
-from utils.runtime.loop import BackgroundLoop
 from utils.runtime.shared import Shared
 
 if TYPE_CHECKING:
     from utils.config.settings import Settings
     from utils.memory.memory import Memory
-    from utils.memory.store import Store
     from utils.state.engine import StateStore
+    from utils.stores.protocol import Store
 
 _log = logging.getLogger(__name__)
 
@@ -167,8 +167,8 @@ class _Opened:
         return self._memory
 
     async def _make(self) -> Memory:
-        from utils.memory.client import build_store
         from utils.memory.memory import Memory
+        from utils.models.models import build_store
         from utils.state.engine import StateStore
 
         settings = self._settings

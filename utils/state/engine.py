@@ -23,9 +23,9 @@ from sqlalchemy import Connection, Engine, event
 from sqlalchemy.engine.interfaces import IsolationLevel
 from sqlalchemy.pool import StaticPool
 
+from utils.aio.blocking import NativeThread, Workers
 from utils.config.state_location import PostgresLocation, SqliteLocation
 from utils.errors import ServiceRejected, ServiceUnavailable
-from utils.runtime.blocking import NativeThread, Workers
 from utils.state import migrations, tables
 
 if TYPE_CHECKING:

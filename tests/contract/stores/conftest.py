@@ -16,13 +16,13 @@ import pytest_asyncio
 
 from playground.postgres import Database, PostgresServer
 from tests.contract.stores.rows import DIMS
-from utils import mem0_parts
+from utils.aio.blocking import Workers, use_workers
 from utils.config import pgvector as pgvector_config
 from utils.config.values import Where
-from utils.memory.mem0_store import Mem0Store
-from utils.memory.pgvector import PgvectorStore
-from utils.memory.store import Store
-from utils.runtime.blocking import Workers, use_workers
+from utils.mem0 import building as mem0_parts
+from utils.stores.mem0.store import Mem0Store
+from utils.stores.pgvector.store import PgvectorStore
+from utils.stores.protocol import Store
 
 EMBEDDED: dict[str, tuple[str, dict[str, Any]]] = {
     "qdrant": ("qdrant", {"path": "{folder}"}),

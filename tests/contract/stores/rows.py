@@ -6,7 +6,7 @@ import math
 import uuid
 from typing import Any
 
-from utils.memory.store import Row, text_hash
+from utils.stores.protocol import Row, text_hash
 
 DIMS = 8
 QUERY = [1.0] + [0.0] * (DIMS - 1)

@@ -10,9 +10,9 @@ from tests.contract.stores.awkward import AwkwardStore
 from tests.contract.stores.conftest import opened
 from tests.contract.stores.rows import DIMS, QUERY, at_cosine, memory, new_id, spread
 from utils.errors import ServiceRefused, ServiceRejected, ServiceUnavailable
-from utils.memory import filters
-from utils.memory.mem0_store import Mem0Store
-from utils.memory.store import Owner
+from utils.stores import filters
+from utils.stores.mem0.store import Mem0Store
+from utils.stores.protocol import Owner
 
 ALICE, BOB = Owner("alice"), Owner("bob")
 

@@ -10,11 +10,11 @@ import pytest
 
 from tests.contract.stores.conftest import EMBEDDED, embedded_config, embedded_store, opened
 from tests.contract.stores.rows import DIMS, QUERY, at_cosine, memory, new_id
-from utils import mem0_parts
 from utils.errors import ServiceRejected, ServiceUnavailable
-from utils.memory import filters
-from utils.memory.mem0_store import Mem0Store
-from utils.memory.store import Owner
+from utils.mem0 import building as mem0_parts
+from utils.stores import filters
+from utils.stores.mem0.store import Mem0Store
+from utils.stores.protocol import Owner
 
 ALICE = Owner("alice")
 PROJECT_ROOT = Path(__file__).resolve().parents[3]
@@ -121,8 +121,8 @@ import dify_plugin, asyncio, sys
 from pathlib import Path
 from tests.contract.stores.conftest import embedded_store
 from tests.contract.stores.rows import QUERY, memory, spread
-from utils.memory.store import Owner
-from utils.runtime.blocking import Workers, use_workers
+from utils.stores.protocol import Owner
+from utils.aio.blocking import Workers, use_workers
 
 async def main():
     use_workers(Workers("lane", 8))

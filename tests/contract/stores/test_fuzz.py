@@ -19,8 +19,8 @@ from tests.contract.stores import strategies
 from tests.contract.stores.conftest import in_lane
 from tests.contract.stores.rows import QUERY, memory, new_id, someone, spread
 from utils.errors import InvalidInput, ServiceRejected
-from utils.memory import filters
-from utils.memory.store import Owner, Row, Store
+from utils.stores import filters
+from utils.stores.protocol import Owner, Row, Store
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 

@@ -17,11 +17,12 @@ from psycopg import sql
 from playground.postgres import Database, PostgresServer
 from tests.contract.stores.conftest import opened, pgvector_settings
 from tests.contract.stores.rows import DIMS, QUERY, at_cosine, memory, new_id, someone, spread
-from utils import mem0_parts
 from utils.errors import ServiceRefused, ServiceRejected, ServiceUnavailable
-from utils.memory import filters, pgvector_schema
-from utils.memory.pgvector import PgvectorStore
-from utils.memory.store import Owner, Row
+from utils.mem0 import building as mem0_parts
+from utils.stores import filters
+from utils.stores.pgvector import schema as pgvector_schema
+from utils.stores.pgvector.store import PgvectorStore
+from utils.stores.protocol import Owner, Row
 
 ALICE = Owner("alice")
 

@@ -15,9 +15,9 @@ from psycopg.types.json import Json
 
 from playground.postgres import Database
 from tests.contract.stores import strategies
-from utils.memory import filters
-from utils.memory.pgvector_filters import compile_condition, instant_sql
-from utils.memory.store_values import instant
+from utils.stores import filters
+from utils.stores.pgvector.filters import compile_condition, instant_sql
+from utils.stores.values import instant
 
 type Session = psycopg.Connection[tuple[Any, ...]]
 

@@ -8,9 +8,9 @@ import pytest
 from benchmarks.search_scale import PER_USER, BruteForce, Population, build_indexes, copy_rows
 from playground.postgres import Database
 from tests.contract.stores.conftest import opened, pgvector_settings
-from utils.memory import filters
-from utils.memory.pgvector import PgvectorStore
-from utils.memory.store import Owner
+from utils.stores import filters
+from utils.stores.pgvector.store import PgvectorStore
+from utils.stores.protocol import Owner
 
 _ROWS = 200_000
 _DIMS = 64

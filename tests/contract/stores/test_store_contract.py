@@ -10,8 +10,8 @@ import pytest
 
 from tests.contract.stores.rows import DIMS, QUERY, at_cosine, memory, new_id, someone, spread
 from utils.errors import ServiceRejected
-from utils.memory import filters
-from utils.memory.store import Owner, Row, Store
+from utils.stores import filters
+from utils.stores.protocol import Owner, Row, Store
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 

@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from utils import mem0_parts
 from utils.config.blocks import Block, read_block
-from utils.config.packages import _NEEDED, missing_package
 from utils.errors import CredentialError
-from utils.mem0_parts import Kind
+from utils.mem0 import building as mem0_parts
+from utils.mem0.building import Kind
+from utils.mem0.packages import _NEEDED, missing_package
 
 OPENAI = {"model": "gpt", "api_key": "k"}
 AZURE = {"api_key": "k", "azure_endpoint": "https://a.example", "api_version": "1", "azure_deployment": "d"}

@@ -11,11 +11,12 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from tests.unit.config.forms import LLM, POSTGRES, credentials, embedder, read, refusal, store
-from utils import mem0_parts, messages
+from utils import messages
 from utils.config import pgvector
 from utils.config.settings import Settings
 from utils.errors import CredentialError
-from utils.mem0_parts import FORM_NAMES, Kind
+from utils.mem0 import building as mem0_parts
+from utils.mem0.building import FORM_NAMES, Kind
 
 
 def test_the_defaults() -> None:

@@ -10,10 +10,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from utils.memory import answer, remember
+from utils.memory import answers as answer
+from utils.memory import remember
 from utils.memory.plan import Change, Plan
-from utils.memory.request import Add, Delete, DeleteAll, Update, WriteRequest, read
-from utils.memory.store import Row
+from utils.memory.requests import Add, Delete, DeleteAll, Update, WriteRequest, read
+from utils.stores.protocol import Row
 
 AT = "2026-01-02T03:04:05+00:00"
 TEXTS = st.text(st.characters(codec="utf-8"), min_size=1)

@@ -1,0 +1,1 @@
+"""Chat model, embedder and reranker: mem0's objects, bounded in time, checked, with errors of one tree."""

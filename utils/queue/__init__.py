@@ -1,0 +1,1 @@
+"""Accepted writes carried out: claim, lease, renew, retry, purge. Knows handlers, not memories."""

@@ -1,0 +1,245 @@
+"""The table behind a pgvector collection: adopted as it is or created, and its indexes, built once and in the
+background.
+
+The table is mem0's: ``id uuid PRIMARY KEY, vector vector(n), payload jsonb``. An existing one is never rewritten. Two
+indexes make it fast: a B-tree on the owner (``payload ->> 'user_id'``), and one for approximate nearest neighbours,
+HNSW on the cosine distance (up to 2,000 dimensions; up to 4,000 on a ``halfvec`` cast; above that search is exact), or
+DiskANN where it is asked for and the extension is there. An index somebody else made counts as soon as it is valid and
+of that definition.
+
+Any number of processes may do this at the same time: creation holds an advisory lock, a build is left to whoever holds
+another one, and a build that was interrupted (PostgreSQL leaves an invalid index) is dropped and begun again. An index
+on an existing table is built ``CONCURRENTLY``: it blocks neither readers nor writers.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final, Literal
+
+import psycopg
+from psycopg import AsyncConnection, sql
+
+from utils.stores.errors import rejected
+
+type Connection = AsyncConnection[tuple[Any, ...]]
+type AnnKind = Literal["hnsw", "diskann"]
+
+VECTOR_INDEX_DIMS: Final = 2000  # pgvector's limit for an index on float4 vectors
+HALFVEC_INDEX_DIMS: Final = 4000  # and on half-precision ones
+_ITERATIVE_SCAN_SINCE: Final = (0, 8)  # before it, an index scan cannot fill top_k for one owner
+_NAME_BYTES: Final = 63  # PostgreSQL cuts longer identifiers
+_CREATE_LOCK: Final = "mem0_dify create"
+_BUILD_LOCK: Final = "mem0_dify index"
+_UUID_OID: Final = 2950
+_JSONB_OID: Final = 3802
+_OWNER_KEY: Final = "(payload ->> 'user_id'::text)"
+
+
+@dataclass(frozen=True, slots=True)
+class Index:
+    """One index the collection should have: how it is recognised and how it is made."""
+
+    suffix: str
+    method: str
+    opclass: str
+    key: str
+
+    def name(self, table: str) -> str:
+        """A name for it that fits, also beside other collections whose names begin alike."""
+        full = f"{table}_{self.suffix}"
+        if len(full.encode()) <= _NAME_BYTES:
+            return full
+        digest = hashlib.sha256(table.encode()).hexdigest()[:8]
+        kept = table.encode()[: _NAME_BYTES - len(self.suffix) - len(digest) - 2].decode(errors="ignore")
+        return f"{kept}_{digest}_{self.suffix}"
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """A collection's table as the server has it.
+
+    Attributes:
+        name: its name, one identifier.
+        oid: its object id.
+        dims: length of its vectors; None when the column does not fix one.
+        ann: the approximate index it should have; None for exact search only.
+    """
+
+    name: str
+    oid: int
+    dims: int | None
+    ann: Index | None
+
+    @property
+    def indexes(self) -> tuple[Index, ...]:
+        """Every index the collection should have."""
+        return (OWNER_INDEX,) if self.ann is None else (OWNER_INDEX, self.ann)
+
+
+OWNER_INDEX: Final = Index("user_id_idx", "btree", "text_ops", _OWNER_KEY)
+
+
+def quoted(name: str) -> sql.SQL:
+    """``name`` as an SQL identifier inside statements that take parameters (where a percent sign is doubled)."""
+    return sql.SQL(sql.Identifier(name).as_string().replace("%", "%%"))
+
+
+async def adopt(conn: Connection, name: str, dims: int | None, ann: AnnKind | None) -> Table | None:
+    """Find the collection's table, or create it with its indexes; None when it is missing and ``dims`` is not known.
+
+    Args:
+        conn: a connection in autocommit mode.
+        name: the collection's name.
+        dims: vector length of a table that is to be created.
+        ann: which approximate index is wanted, if any.
+
+    Raises:
+        ServiceRejected: something else has this name.
+        psycopg.Error: as the database says.
+    """
+    table = await _describe(conn, name, ann)
+    if table is None and dims is not None:
+        await _create(conn, name, dims, ann)
+        table = await _describe(conn, name, ann)
+    return table
+
+
+async def _describe(conn: Connection, name: str, ann: AnnKind | None) -> Table | None:
+    cursor = await conn.execute(
+        "SELECT a.attrelid, a.attname, a.atttypid, a.atttypmod, t.typname FROM pg_attribute a"
+        " JOIN pg_type t ON t.oid = a.atttypid"
+        " WHERE a.attrelid = to_regclass(%s) AND a.attnum > 0 AND NOT a.attisdropped",
+        [sql.Identifier(name).as_string()],
+    )
+    columns = {
+        column: (oid, type_oid, modifier, type_name)
+        for oid, column, type_oid, modifier, type_name in await cursor.fetchall()
+    }
+    if not columns:
+        return None
+    blank = (0, 0, -1, "")
+    vector = columns.get("vector", blank)
+    if (columns.get("id", blank)[1], columns.get("payload", blank)[1], vector[3]) != (_UUID_OID, _JSONB_OID, "vector"):
+        raise rejected("store_not_a_collection", "UndefinedColumn", collection=name)
+    dims = vector[2] if vector[2] > 0 else None
+    return Table(name, vector[0], dims, await _ann_index(conn, dims, ann))
+
+
+async def _ann_index(conn: Connection, dims: int | None, ann: AnnKind | None) -> Index | None:
+    """The approximate index for vectors of this length on this server."""
+    if ann is None or dims is None or dims > HALFVEC_INDEX_DIMS:
+        return None
+    cursor = await conn.execute(
+        "SELECT extname, extversion FROM pg_extension WHERE extname IN ('vector', 'vectorscale')"
+    )
+    versions: dict[str, str] = dict(await cursor.fetchall())
+    if ann == "diskann" and "vectorscale" in versions and dims <= VECTOR_INDEX_DIMS:
+        return Index("diskann_idx", "diskann", "vector_cosine_ops", "vector")
+    if _version(versions.get("vector", "0")) < _ITERATIVE_SCAN_SINCE:
+        return None
+    if dims <= VECTOR_INDEX_DIMS:
+        return Index("hnsw_idx", "hnsw", "vector_cosine_ops", "vector")
+    return Index("hnsw_half_idx", "hnsw", "halfvec_cosine_ops", f"(vector::halfvec({dims}))")
+
+
+def _version(text: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in text.split(".") if part.isdigit())
+
+
+async def _create(conn: Connection, name: str, dims: int, ann: AnnKind | None) -> None:
+    async with conn.transaction():
+        # Without the lock two sessions that find no table both try, and IF NOT EXISTS does not keep one from failing.
+        await conn.execute("SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", [f"{_CREATE_LOCK} {name}"])
+        await _create_extension(conn)
+        await conn.execute(
+            sql.SQL("CREATE TABLE IF NOT EXISTS {} (id uuid PRIMARY KEY, vector vector({}), payload jsonb)").format(
+                sql.Identifier(name), sql.Literal(dims)
+            )
+        )
+        table = await _describe(conn, name, ann)
+        for index in table.indexes if table else ():
+            await conn.execute(_create_index(name, index, concurrently=False))
+
+
+async def _create_extension(conn: Connection) -> None:
+    """Make the extension if it is missing: the statement needs rights that a user of a prepared database may lack."""
+    cursor = await conn.execute("SELECT FROM pg_extension WHERE extname = 'vector'")
+    if await cursor.fetchone() is not None:
+        return
+    # Collections of different names are created under different locks, the extension is one.
+    await conn.execute("SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", [_CREATE_LOCK])
+    try:
+        await conn.execute("CREATE EXTENSION IF NOT EXISTS vector")
+    except (
+        psycopg.errors.InsufficientPrivilege,
+        psycopg.errors.UndefinedFile,
+        psycopg.errors.FeatureNotSupported,
+    ) as exc:
+        raise rejected("store_no_extension", type(exc).__name__) from exc
+
+
+def _create_index(table: str, index: Index, *, concurrently: bool) -> sql.Composed:
+    key = sql.SQL(index.key if index.key.startswith("(") else f"({index.key})")
+    return sql.SQL("CREATE INDEX {} IF NOT EXISTS {} ON {} USING {} ({} {})").format(
+        sql.SQL("CONCURRENTLY" if concurrently else ""),
+        sql.Identifier(index.name(table)),
+        sql.Identifier(table),
+        sql.Identifier(index.method),
+        key,
+        sql.Identifier(index.opclass),
+    )
+
+
+async def missing_indexes(conn: Connection, table: Table) -> list[Index]:
+    """The indexes the collection should have and has not, valid and whole."""
+    present = {(method, opclass, key) for _, method, opclass, key, valid, _ in await _indexes(conn, table) if valid}
+    return [index for index in table.indexes if (index.method, index.opclass, index.key) not in present]
+
+
+async def _indexes(conn: Connection, table: Table) -> Sequence[tuple[Any, ...]]:
+    """(name, method, operator class, first key, usable, being built) of the table's indexes over all rows."""
+    cursor = await conn.execute(
+        "SELECT c.relname, am.amname, op.opcname, pg_get_indexdef(i.indexrelid, 1, true), i.indisvalid,"
+        " EXISTS (SELECT FROM pg_stat_progress_create_index p WHERE p.index_relid = i.indexrelid)"
+        " FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid JOIN pg_am am ON am.oid = c.relam"
+        " JOIN pg_opclass op ON op.oid = i.indclass[0] WHERE i.indrelid = %s AND i.indpred IS NULL",
+        [table.oid],
+    )
+    return await cursor.fetchall()
+
+
+async def build_indexes(conn: Connection, table: Table) -> bool:
+    """Build what is missing, concurrently; False when another session is at it.
+
+    Args:
+        conn: a connection of its own in autocommit mode without statement time-out; a build of HNSW over millions of
+            rows takes as long as it takes.
+        table: the collection.
+
+    Raises:
+        psycopg.Error: as the database says; the user of a borrowed table may not index it.
+    """
+    # Waiting for the lock would hold a snapshot, and a concurrent build waits for all older snapshots: try, never wait.
+    cursor = await conn.execute("SELECT pg_try_advisory_lock(hashtextextended(%s, 0))", [f"{_BUILD_LOCK} {table.oid}"])
+    if await cursor.fetchone() != (True,):
+        return False
+    try:
+        for index in await missing_indexes(conn, table):
+            if await _clear_the_way(conn, table, index):
+                await conn.execute(_create_index(table.name, index, concurrently=True))
+    finally:
+        await conn.execute("SELECT pg_advisory_unlock(hashtextextended(%s, 0))", [f"{_BUILD_LOCK} {table.oid}"])
+    return True
+
+
+async def _clear_the_way(conn: Connection, table: Table, index: Index) -> bool:
+    """Drop what an interrupted build of this index left behind; False when it is still being built."""
+    for name, method, opclass, key, valid, building in await _indexes(conn, table):
+        if not valid and (method, opclass, key) == (index.method, index.opclass, index.key):
+            if building:
+                return False
+            await conn.execute(sql.SQL("DROP INDEX CONCURRENTLY IF EXISTS {}").format(sql.Identifier(name)))
+    return True
