@@ -18,7 +18,7 @@ from dify_plugin.config.logger_format import DifyPluginLoggerFormatter
 
 from utils import log
 from utils.aio import polling
-from utils.mem0 import building as mem0_parts
+from utils.mem0 import environment
 from utils.runtime.runtime import runtime
 
 _LONGEST_REQUEST_S = 300  # the SDK's own default; Dify's daemon gives up on a call after 600 s
@@ -26,7 +26,7 @@ _LONGEST_REQUEST_S = 300  # the SDK's own default; Dify's daemon gives up on a c
 
 def main() -> None:
     """Start the plugin and serve until it is told to stop."""
-    mem0_parts.scrub_environment()
+    environment.scrub_environment()
     polling.install()
     _send_logs_to_the_sdk()
     config = dify_plugin.DifyPluginEnv(MAX_REQUEST_TIMEOUT=_LONGEST_REQUEST_S)

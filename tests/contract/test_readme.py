@@ -15,7 +15,7 @@ import yaml
 from utils.config import pgvector
 from utils.config.blocks import read_block
 from utils.config.values import Where
-from utils.mem0 import building as mem0_parts
+from utils.mem0 import registry
 from utils.mem0.packages import missing_package
 from utils.stores import scores
 
@@ -121,14 +121,14 @@ def _attribute(classes: dict[str, ast.ClassDef], name: str, attribute: str) -> s
     return next((value for value in inherited if value is not None), None)
 
 
-def _accepted_keys(kind: mem0_parts.Kind, provider: str) -> frozenset[str]:
+def _accepted_keys(kind: registry.Kind, provider: str) -> frozenset[str]:
     """What the installed mem0 takes for this provider; for a vector store read from its source, not imported."""
     if kind == "llm":
-        return mem0_parts.llm_keys(provider)
+        return registry.llm_keys(provider)
     if kind == "embedder":
-        return mem0_parts.embedder_keys()
+        return registry.embedder_keys()
     if kind == "reranker":
-        return mem0_parts.reranker_keys(provider)
+        return registry.reranker_keys(provider)
     spec = importlib.util.find_spec("mem0")
     assert spec is not None
     assert spec.submodule_search_locations
@@ -140,7 +140,7 @@ def _accepted_keys(kind: mem0_parts.Kind, provider: str) -> frozenset[str]:
 
 def _example_blocks() -> list[Any]:
     """Every JSON block of the credentials' sections, with the credential it is meant for."""
-    sections: dict[mem0_parts.Kind, str] = {
+    sections: dict[registry.Kind, str] = {
         "vector_store": README[README.index("### Vector stores") : README.index("### Models")],
         "llm": README[README.index("### Models") : README.index("### Rerankers")],
         "reranker": README[README.index("### Rerankers") : README.index("## Tools")],
@@ -148,13 +148,13 @@ def _example_blocks() -> list[Any]:
     blocks = []
     for kind, section in sections.items():
         for intro, text in re.findall(r"^(.+)\n\n```json\n(.+)\n```", section, re.MULTILINE):
-            meant_for: mem0_parts.Kind = "embedder" if intro.startswith("Embedder") else kind
+            meant_for: registry.Kind = "embedder" if intro.startswith("Embedder") else kind
             blocks.append(pytest.param(meant_for, json.loads(text), id=intro.split(" (")[0].rstrip(":")))
     return blocks
 
 
 @pytest.mark.parametrize(("kind", "block"), _example_blocks())
-def test_every_example_block_can_be_pasted_into_its_credential(kind: mem0_parts.Kind, block: dict[str, Any]) -> None:
+def test_every_example_block_can_be_pasted_into_its_credential(kind: registry.Kind, block: dict[str, Any]) -> None:
     assert set(block) == {"provider", "config"}
     assert block["config"].keys() <= _accepted_keys(kind, block["provider"])
     if missing_package(kind, block["provider"]) is None:

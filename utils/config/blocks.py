@@ -16,9 +16,9 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from utils.config import paste, values
 from utils.config.values import Where
-from utils.mem0 import building as mem0_parts
-from utils.mem0.building import FORM_NAMES, Kind
+from utils.mem0 import building, registry
 from utils.mem0.packages import missing_package
+from utils.mem0.registry import FORM_NAMES, Kind
 
 MAX_TIMEOUT_S: Final = 600.0
 _KEYS_OF_A_BLOCK: Final = ("provider", "config")
@@ -86,7 +86,7 @@ def _block(kind: Kind, block: dict[str, Any], where: Where) -> Block:
 
 
 def _provider(kind: Kind, named: object, where: Where) -> str:
-    known = mem0_parts.providers(kind) - {_IN_MEMORY_OBJECT}
+    known = registry.providers(kind) - {_IN_MEMORY_OBJECT}
     accepted = ", ".join(sorted(known))
     if values.is_missing(named):
         raise where.error("credentials_provider_missing", known=accepted)
@@ -95,7 +95,7 @@ def _provider(kind: Kind, named: object, where: Where) -> str:
         return name
     if name == _IN_MEMORY_OBJECT:
         raise where.error("credentials_provider_unusable", provider=name, known=accepted)
-    if boxes := [FORM_NAMES[other] for other in get_args(Kind) if name in mem0_parts.providers(other)]:
+    if boxes := [FORM_NAMES[other] for other in get_args(Kind) if name in registry.providers(other)]:
         raise where.error("credentials_wrong_box", provider=name, box=", ".join(boxes), known=accepted)
     raise where.error(
         "credentials_provider_unknown",
@@ -106,12 +106,12 @@ def _provider(kind: Kind, named: object, where: Where) -> str:
 
 
 def _check_llm(provider: str, config: dict[str, Any], where: Where, model_is_needed: bool = True) -> dict[str, Any]:
-    values.only_known_keys(config, mem0_parts.llm_keys(provider), where, provider)
+    values.only_known_keys(config, registry.llm_keys(provider), where, provider)
     return _check_model("llm", provider, config, where, model_is_needed)
 
 
 def _check_embedder(provider: str, config: dict[str, Any], where: Where) -> dict[str, Any]:
-    values.only_known_keys(config, mem0_parts.embedder_keys(), where, provider)
+    values.only_known_keys(config, registry.embedder_keys(), where, provider)
     return _check_model("embedder", provider, config, where)
 
 
@@ -134,7 +134,7 @@ def _check_azure(provider: str, config: Mapping[str, Any], where: Where) -> None
     """Azure's settings stand in ``azure_kwargs``. Its key may be absent: then the machine's Azure identity is used."""
     inside = where.at("azure_kwargs")
     azure = values.mapping(config.get("azure_kwargs"), inside)
-    values.only_known_keys(azure, mem0_parts.azure_keys(), inside, provider)
+    values.only_known_keys(azure, registry.azure_keys(), inside, provider)
     for key in ("azure_endpoint", "api_version"):
         _need_text(azure, key, inside, provider)
     values.web_address(azure["azure_endpoint"], inside.at("azure_endpoint"))
@@ -147,18 +147,18 @@ def _check_azure(provider: str, config: Mapping[str, Any], where: Where) -> None
 def _check_store(provider: str, config: dict[str, Any], where: Where) -> dict[str, Any]:
     if provider == "pgvector":
         return config  # has a module of its own
-    values.only_known_keys(config, mem0_parts.vector_store_keys(provider), where, provider)
+    values.only_known_keys(config, building.vector_store_keys(provider), where, provider)
     for key in _NEEDED_BY_STORE.get(provider, ()):
         _need_text(config, key, where, provider)
     if provider in _HOST_NEEDS_PORT and not values.is_missing(config.get("host")):
         _need(config, "port", where, provider)
     config = _typed(config, where)
-    mem0_parts.check_vector_store(provider, config)
+    building.check_vector_store(provider, config)
     return config
 
 
 def _check_reranker(provider: str, config: dict[str, Any], where: Where) -> dict[str, Any]:
-    values.only_known_keys(config, mem0_parts.reranker_keys(provider), where, provider)
+    values.only_known_keys(config, registry.reranker_keys(provider), where, provider)
     if provider == "llm_reranker":
         return _check_llm_reranker(config, where)
     if provider in _NEEDS_API_KEY["reranker"]:

@@ -15,7 +15,7 @@ from typing import Any, Final
 
 from utils.config import dsn, values
 from utils.config.values import Where
-from utils.mem0 import building as mem0_parts
+from utils.mem0 import building
 
 _PROVIDER: Final = "pgvector"
 _COLLECTION: Final = "mem0"  # mem0's default
@@ -107,7 +107,7 @@ def read(config: Mapping[str, Any], where: Where) -> PgvectorConfig:
     Raises:
         CredentialError: a key is unknown, has the wrong type, or what a connection needs is missing.
     """
-    known = mem0_parts.vector_store_keys("pgvector") | dsn.keywords() | _POOL_KEYS | {"database"}
+    known = building.vector_store_keys("pgvector") | dsn.keywords() | _POOL_KEYS | {"database"}
     values.only_known_keys(config, known, where, _PROVIDER)
     pool = _pool_object(config.get("connection_pool"), where.at("connection_pool"), known)
     connection = dsn.with_defaults(_connection(config, pool, where))

@@ -22,7 +22,7 @@ from utils.config.pgvector import PgvectorConfig
 from utils.config.state_location import parse_location
 from utils.config.values import Where
 from utils.errors import CredentialError
-from utils.mem0.building import FORM_NAMES, Kind
+from utils.mem0.registry import FORM_NAMES, Kind
 
 LOG_LEVELS: Final = ("INFO", "DEBUG", "WARNING", "ERROR")
 DEFAULT_CONCURRENT_OPERATIONS: Final = 20

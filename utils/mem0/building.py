@@ -1,149 +1,27 @@
-"""The one door to mem0's package: its registries, its config classes and its factories.
+"""Building mem0's parts: LLM, embedder, vector store and reranker objects, from what a credential says.
 
-mem0's own front door costs a second and 50 MB (it imports its memory flow, a vector store client, gRPC and telemetry)
-and makes a folder in the home directory. Only the parts are wanted here, so a bare package named ``mem0`` is
-registered first and the factories are imported below it; a test tells when a new mem0 no longer allows that.
-Importing this module imports none of it.
-
-What this module promises: telemetry is off and no environment variable can replace or supply a key or an address
-before any part of mem0 runs; a configuration a part refuses becomes a ``CredentialError`` whose sentence holds no
-value of that configuration (pydantic's and the SDKs' own texts repeat keys). Other failures, such as a server that
-cannot be reached by a constructor that connects, pass through as they are: the caller knows whether its part does
-that.
+What this module promises: no environment variable can replace or supply a key or an address, and a configuration that
+a part refuses becomes a ``CredentialError`` whose sentence holds no value of that configuration (pydantic's and the
+SDKs' own texts repeat keys). Other failures, such as a server that cannot be reached by a constructor that connects,
+pass through as they are: the caller knows whether its part does that.
 """
 
 from __future__ import annotations
 
 import copy
-import functools
 import importlib
-import importlib.util
-import inspect
-import os
 import sys
-import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from pathlib import Path
 from types import ModuleType
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 from utils.errors import CredentialError
+from utils.mem0 import registry
+from utils.mem0.environment import scrub_environment
+from utils.mem0.registry import FORM_NAMES, Kind
 
-Kind = Literal["llm", "embedder", "vector_store", "graph", "reranker"]
-FORM_NAMES: Final[dict[Kind, str]] = {
-    "llm": "local_llm_json_secret",
-    "embedder": "local_embedder_json_secret",
-    "vector_store": "local_vector_db_json_secret",
-    "graph": "local_graph_db_json_secret",
-    "reranker": "local_reranker_json_secret",
-}
-GRAPH_PROVIDERS: Final = ("neo4j", "memgraph")  # mem0 2.x has no graph: these are the plugin's own
-
-# Through these mem0's classes and the SDKs below them let the environment override or supply what the credentials
-# must say. Prefixes, because the SDKs keep adding names (admin keys, custom headers, logs with request bodies).
-_SCRUBBED_PREFIXES: Final = (
-    "OPENAI_", "OPENROUTER_", "AZURE_OPENAI_", "LLM_AZURE_", "EMBEDDING_AZURE_", "ANTHROPIC_", "DEEPSEEK_", "XAI_",
-    "MINIMAX_", "SARVAM_", "VLLM_", "OLLAMA_", "GROQ_", "TOGETHER_", "LITELLM_", "GEMINI_", "GOOGLE_API_KEY",
-    "GOOGLE_GENAI_", "GOOGLE_GEMINI_", "GOOGLE_VERTEX_", "HUGGINGFACE_", "COHERE_", "CO_API_", "ZEROENTROPY_",
-    "ZERO_ENTROPY_", "PINECONE_", "TURBOPUFFER_", "UPSTASH_VECTOR_", "MILVUS_", "CHROMA_", "WEAVIATE_", "QDRANT_",
-    "DATABRICKS_", "MEM0_API_KEY", "AWS_BEARER_TOKEN_BEDROCK", "AWS_BEDROCK_BASE_URL",
-)  # fmt: skip
-# libpq's: PGHOSTADDR alone sends the password of the credentials to another machine.
-_SCRUBBED_NAMES: Final = frozenset({
-    "PGHOST", "PGHOSTADDR", "PGPORT", "PGDATABASE", "PGUSER", "PGPASSWORD", "PGPASSFILE", "PGSERVICE", "PGSERVICEFILE",
-    "PGOPTIONS",
-})  # fmt: skip
 _SHORTEST_SECRET: Final = 3  # characters; shorter values occur in any sentence by chance
-
-
-def scrub_environment() -> tuple[str, ...]:
-    """Remove the variables by which the environment could override the credentials; proxies and cloud identities stay.
-
-    Returns:
-        The names that were removed, for the log.
-    """
-    names = tuple(name for name in os.environ if name in _SCRUBBED_NAMES or name.startswith(_SCRUBBED_PREFIXES))
-    for name in names:
-        del os.environ[name]
-    return names
-
-
-@functools.cache
-def _factories() -> ModuleType:
-    """mem0's module of factories, imported without the rest of mem0."""
-    os.environ["MEM0_TELEMETRY"] = "False"
-    os.environ.setdefault("MEM0_DIR", str(Path(tempfile.gettempdir(), "mem0_dify")))  # should anything import the rest
-    scrub_environment()
-    if "mem0" not in sys.modules:
-        sys.modules["mem0"] = _bare_package("mem0")
-    return importlib.import_module("mem0.utils.factory")
-
-
-def _bare_package(name: str) -> ModuleType:
-    """A package whose submodules can be imported while its own ``__init__`` never runs."""
-    spec = importlib.util.find_spec(name)
-    if spec is None or spec.submodule_search_locations is None:
-        raise ModuleNotFoundError(f"No module named {name!r}", name=name)
-    package = ModuleType(name)
-    package.__path__ = list(spec.submodule_search_locations)
-    package.__spec__ = spec
-    return package
-
-
-def llm_registry() -> dict[str, str]:
-    """mem0's LLM providers: name to class path."""
-    return {name: entry[0] for name, entry in _factories().LlmFactory.provider_to_class.items()}
-
-
-def embedder_registry() -> dict[str, str]:
-    """mem0's embedders: name to class path."""
-    return dict(_factories().EmbedderFactory.provider_to_class)
-
-
-def vector_store_registry() -> dict[str, str]:
-    """mem0's vector stores: name to class path."""
-    return dict(_factories().VectorStoreFactory.provider_to_class)
-
-
-def reranker_registry() -> dict[str, str]:
-    """mem0's rerankers: name to class path."""
-    return {name: entry[0] for name, entry in _factories().RerankerFactory.provider_to_class.items()}
-
-
-def providers(kind: Kind) -> frozenset[str]:
-    """The names accepted in the credential of this kind."""
-    if kind == "graph":
-        return frozenset(GRAPH_PROVIDERS)
-    registry = {
-        "llm": llm_registry,
-        "embedder": embedder_registry,
-        "vector_store": vector_store_registry,
-        "reranker": reranker_registry,
-    }[kind]
-    return frozenset(registry())
-
-
-def llm_keys(provider: str) -> frozenset[str]:
-    """The keys mem0's config class of this LLM provider takes."""
-    _, config_class = _factories().LlmFactory.provider_to_class[provider]
-    keys = _parameters(config_class)
-    if any(
-        parameter.kind is parameter.VAR_KEYWORD for parameter in inspect.signature(config_class).parameters.values()
-    ):
-        keys |= _parameters(_factories().BaseLlmConfig)  # it hands the rest on to its base
-    return keys
-
-
-def embedder_keys() -> frozenset[str]:
-    """The keys mem0's config class of embedders takes: one class for all providers."""
-    return _parameters(_factories().BaseEmbedderConfig)
-
-
-def azure_keys() -> frozenset[str]:
-    """The keys of ``azure_kwargs``; mem0 itself ignores others silently."""
-    _factories()
-    return frozenset(importlib.import_module("mem0.configs.base").AzureConfig.model_fields)
 
 
 def vector_store_keys(provider: str) -> frozenset[str]:
@@ -156,16 +34,6 @@ def vector_store_keys(provider: str) -> frozenset[str]:
         names = _vector_store_config().model_construct()._provider_configs  # its only list of config classes
         module = importlib.import_module(f"mem0.configs.vector_stores.{provider}")
         return frozenset(getattr(module, names[provider]).model_fields)
-
-
-def reranker_keys(provider: str) -> frozenset[str]:
-    """The keys mem0's config class of this reranker takes; mem0 itself ignores others silently."""
-    return frozenset(_factories().RerankerFactory.provider_to_class[provider][1].model_fields)
-
-
-def _parameters(config_class: type) -> frozenset[str]:
-    parameters = inspect.signature(config_class).parameters.values()
-    return frozenset(parameter.name for parameter in parameters if parameter.kind is not parameter.VAR_KEYWORD)
 
 
 def check_vector_store(provider: str, config: Mapping[str, Any]) -> None:
@@ -233,11 +101,11 @@ def build_vector_store(provider: str, config: Mapping[str, Any], embedding_dims:
 def _scrubbed_factories() -> ModuleType:
     """The factories, with the environment clean again: something may have set a variable since the import."""
     scrub_environment()
-    return _factories()
+    return registry.factories()
 
 
 def _vector_store_config() -> Any:
-    _factories()
+    registry.factories()
     return importlib.import_module("mem0.vector_stores.configs").VectorStoreConfig
 
 

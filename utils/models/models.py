@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from utils.aio.blocking import hop
 from utils.errors import ServiceUnavailable
-from utils.mem0 import building as mem0_parts
+from utils.mem0 import building
 from utils.models.chat import ChatModel, Embedder, bound, call
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ class Client:
         async with self._building:
             if self._chat_model is None:
                 block = self._settings.llm
-                llm = await hop(mem0_parts.build_llm, block.provider, dict(block.config))
+                llm = await hop(building.build_llm, block.provider, dict(block.config))
                 self._chat_model = ChatModel(llm, block.provider, block.timeout_s or _MODEL_TIMEOUT_S)
             return self._chat_model
 
@@ -66,7 +66,7 @@ class Client:
             async with self._building:
                 if self._embedder is None:
                     block = self._settings.embedder
-                    built = await hop(mem0_parts.build_embedder, block.provider, dict(block.config))
+                    built = await hop(building.build_embedder, block.provider, dict(block.config))
                     timeout_s = block.timeout_s or _EMBEDDER_TIMEOUT_S
                     self._embedder = Embedder(built, block.provider, timeout_s, self._settings.embedding_dims)
         return self._embedder
@@ -107,7 +107,7 @@ class Client:
         async with self._building:
             block = self._settings.reranker
             if self._reranker is None and block is not None:
-                self._reranker = await hop(mem0_parts.build_reranker, block.provider, dict(block.config))
+                self._reranker = await hop(building.build_reranker, block.provider, dict(block.config))
                 bound(self._reranker, self.rerank_timeout_s)
                 bound(
                     getattr(self._reranker, "llm", None), self.rerank_timeout_s
@@ -127,7 +127,7 @@ def build_store(settings: Settings) -> Store:
     return Mem0Store(
         block.provider,
         block.config,
-        lambda: mem0_parts.build_vector_store(block.provider, block.config, settings.embedding_dims),
+        lambda: building.build_vector_store(block.provider, block.config, settings.embedding_dims),
     )
 
 

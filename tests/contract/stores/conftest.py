@@ -19,7 +19,7 @@ from tests.contract.stores.rows import DIMS
 from utils.aio.blocking import Workers, use_workers
 from utils.config import pgvector as pgvector_config
 from utils.config.values import Where
-from utils.mem0 import building as mem0_parts
+from utils.mem0 import building
 from utils.stores.mem0.store import Mem0Store
 from utils.stores.pgvector.store import PgvectorStore
 from utils.stores.protocol import Store
@@ -54,7 +54,7 @@ def embedded_config(kind: str, folder: Path, **more: Any) -> tuple[str, dict[str
 
 def embedded_store(kind: str, folder: Path, **more: Any) -> Mem0Store:
     provider, config = embedded_config(kind, folder, **more)
-    return Mem0Store(provider, config, lambda: mem0_parts.build_vector_store(provider, config))
+    return Mem0Store(provider, config, lambda: building.build_vector_store(provider, config))
 
 
 async def in_lane[T](work: Awaitable[T]) -> T:

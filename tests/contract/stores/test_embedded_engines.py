@@ -11,7 +11,7 @@ import pytest
 from tests.contract.stores.conftest import EMBEDDED, embedded_config, embedded_store, opened
 from tests.contract.stores.rows import DIMS, QUERY, at_cosine, memory, new_id
 from utils.errors import ServiceRejected, ServiceUnavailable
-from utils.mem0 import building as mem0_parts
+from utils.mem0 import building
 from utils.stores import filters
 from utils.stores.mem0.store import Mem0Store
 from utils.stores.protocol import Owner
@@ -33,7 +33,7 @@ async def test_rows_are_there_after_reopening(kind: str, tmp_path: Path) -> None
 
 async def test_a_rare_match_costs_one_request_where_the_store_can_be_asked_for_it(tmp_path: Path) -> None:
     provider, config = embedded_config("qdrant", tmp_path)
-    engine = mem0_parts.build_vector_store(provider, config)
+    engine = building.build_vector_store(provider, config)
     asked: list[int] = []
     search = engine.search
     engine.search = lambda **given: asked.append(given["top_k"]) or search(**given)
@@ -105,7 +105,7 @@ async def test_a_collection_of_another_length_is_told(kind: str, tmp_path: Path)
 async def test_what_mem0_wrote_is_read(kind: str, tmp_path: Path) -> None:
     provider, config = embedded_config(kind, tmp_path)
     row = memory("alice", "by mem0", tag="x")
-    theirs = mem0_parts.build_vector_store(provider, config)
+    theirs = building.build_vector_store(provider, config)
     theirs.insert(vectors=[at_cosine(0.8)], payloads=[dict(row.payload)], ids=[row.id])
     async with opened(Mem0Store(provider, config, lambda: theirs)) as store:
         (found,) = await store.search(QUERY, ALICE, 5)

@@ -18,7 +18,7 @@ from playground.postgres import Database, PostgresServer
 from tests.contract.stores.conftest import opened, pgvector_settings
 from tests.contract.stores.rows import DIMS, QUERY, at_cosine, memory, new_id, someone, spread
 from utils.errors import ServiceRefused, ServiceRejected, ServiceUnavailable
-from utils.mem0 import building as mem0_parts
+from utils.mem0 import building
 from utils.stores import filters
 from utils.stores.pgvector import schema as pgvector_schema
 from utils.stores.pgvector.store import PgvectorStore
@@ -71,7 +71,7 @@ def copy_of_mem0s(database: Database, rows: Sequence[Row], dims: int = DIMS, tab
 
 async def test_a_table_of_mem0_is_adopted_and_still_read_by_mem0(database: Database) -> None:
     block = {"connection_string": database.uri, "collection_name": "memories", "embedding_model_dims": DIMS}
-    theirs = mem0_parts.build_vector_store("pgvector", block)
+    theirs = building.build_vector_store("pgvector", block)
     row = memory("alice", "by mem0", tag="x")
     theirs.insert(vectors=[QUERY], payloads=[dict(row.payload)], ids=[row.id])
     before = ask(database, "SELECT pg_relation_filenode('memories')")

@@ -9,7 +9,7 @@ import pytest
 
 from utils.config.settings import Settings
 from utils.errors import CredentialError
-from utils.mem0.building import FORM_NAMES
+from utils.mem0.registry import FORM_NAMES
 
 LLM = {"provider": "openai", "config": {"model": "gpt", "api_key": "sk-llm", "timeout": 20}}
 EMBEDDER = {"provider": "openai", "config": {"model": "small", "api_key": "sk-embedder"}}

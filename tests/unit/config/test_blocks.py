@@ -10,9 +10,9 @@ import pytest
 
 from utils.config.blocks import Block, read_block
 from utils.errors import CredentialError
-from utils.mem0 import building as mem0_parts
-from utils.mem0.building import Kind
+from utils.mem0 import registry
 from utils.mem0.packages import _NEEDED, missing_package
+from utils.mem0.registry import Kind
 
 OPENAI = {"model": "gpt", "api_key": "k"}
 AZURE = {"api_key": "k", "azure_endpoint": "https://a.example", "api_version": "1", "azure_deployment": "d"}
@@ -25,7 +25,7 @@ def block(provider: object, /, **config: Any) -> str:
 def refusal(kind: Kind, pasted: object) -> str:
     with pytest.raises(CredentialError) as caught:
         read_block(kind, pasted)
-    assert str(caught.value).startswith(mem0_parts.FORM_NAMES[kind])
+    assert str(caught.value).startswith(registry.FORM_NAMES[kind])
     assert "\n" not in str(caught.value)
     return str(caught.value)
 
@@ -83,7 +83,7 @@ def test_good_blocks_are_read_as_they_are(kind: Kind, provider: str, config: dic
 def test_an_unknown_provider_is_told_with_the_nearest_and_all_known_names() -> None:
     said = refusal("llm", block("opnai", **OPENAI))
     assert "unknown provider opnai; nearest: openai" in said
-    assert all(name in said for name in mem0_parts.llm_registry() if name != "langchain")
+    assert all(name in said for name in registry.llm_registry() if name != "langchain")
 
 
 @pytest.mark.parametrize(
@@ -117,8 +117,8 @@ def test_a_missing_package_is_named(kind: Kind, provider: str, package: str) -> 
 
 def test_the_table_of_packages_names_mem0s_providers() -> None:
     for kind, providers in _NEEDED.items():
-        assert set(providers) <= mem0_parts.providers(kind)  # type: ignore[arg-type]
-    assert set(_NEEDED["vector_store"]) == mem0_parts.providers("vector_store") - {"langchain"}
+        assert set(providers) <= registry.providers(kind)  # type: ignore[arg-type]
+    assert set(_NEEDED["vector_store"]) == registry.providers("vector_store") - {"langchain"}
     assert missing_package("llm", "newer_than_the_table") is None
 
 

@@ -15,8 +15,8 @@ from utils import messages
 from utils.config import pgvector
 from utils.config.settings import Settings
 from utils.errors import CredentialError
-from utils.mem0 import building as mem0_parts
-from utils.mem0.building import FORM_NAMES, Kind
+from utils.mem0 import building, registry
+from utils.mem0.registry import FORM_NAMES, Kind
 
 
 def test_the_defaults() -> None:
@@ -229,19 +229,19 @@ OTHERS = [
 ]  # fmt: skip
 OPENAI = {"model": "m", "api_key": "k"}
 GOOD: list[tuple[Kind, str, dict[str, Any], frozenset[str]]] = [
-    ("llm", "openai", OPENAI, mem0_parts.llm_keys("openai") | {"timeout"}),
-    ("llm", "vllm", {"model": "m"}, mem0_parts.llm_keys("vllm")),
-    ("embedder", "openai", OPENAI, mem0_parts.embedder_keys() | {"timeout"}),
+    ("llm", "openai", OPENAI, registry.llm_keys("openai") | {"timeout"}),
+    ("llm", "vllm", {"model": "m"}, registry.llm_keys("vllm")),
+    ("embedder", "openai", OPENAI, registry.embedder_keys() | {"timeout"}),
     (
         "vector_store",
         "pgvector",
         POSTGRES,
-        mem0_parts.vector_store_keys("pgvector") | pgvector._POOL_KEYS | {"options"},
+        building.vector_store_keys("pgvector") | pgvector._POOL_KEYS | {"options"},
     ),
     ("vector_store", "pgvector", {"connection_string": "host=h user=u"}, frozenset({"connection_string", "sslmode"})),
     ("vector_store", "pgvector", {"connection_pool": POSTGRES}, frozenset({"connection_pool"})),
-    ("vector_store", "qdrant", {"path": "/q"}, mem0_parts.vector_store_keys("qdrant")),
-    ("reranker", "llm_reranker", OPENAI, mem0_parts.reranker_keys("llm_reranker") | {"timeout"}),
+    ("vector_store", "qdrant", {"path": "/q"}, building.vector_store_keys("qdrant")),
+    ("reranker", "llm_reranker", OPENAI, registry.reranker_keys("llm_reranker") | {"timeout"}),
     ("reranker", "llm_reranker", {"llm": {"provider": "openai", "config": OPENAI}}, frozenset({"llm", "provider"})),
 ]
 secrets = st.sampled_from(

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from utils.errors import CredentialError
-from utils.mem0 import building as mem0_parts
+from utils.mem0 import building, environment, registry
 
 ROOT = Path(__file__).resolve().parents[3]
 HEAVY = ("posthog", "qdrant_client", "grpc", "mem0.memory.main", "mem0.memory.telemetry", "numpy")
@@ -44,9 +44,9 @@ def test_importing_the_door_and_the_settings_imports_no_part() -> None:
 def test_the_factories_import_light_and_build_an_llm_and_an_embedder(tmp_path: Path) -> None:
     """Fails when a new mem0 no longer allows its factories without its front door."""
     result = run(
-        "import sys, json, os; from utils import mem0_parts\n"
-        "llm = mem0_parts.build_llm('openai', {'model': 'm', 'api_key': 'from-the-form'})\n"
-        "embedder = mem0_parts.build_embedder('openai', {'model': 'm', 'api_key': 'from-the-form'})\n"
+        "import sys, json, os; from utils.mem0 import building, environment, registry\n"
+        "llm = building.build_llm('openai', {'model': 'm', 'api_key': 'from-the-form'})\n"
+        "embedder = building.build_embedder('openai', {'model': 'm', 'api_key': 'from-the-form'})\n"
         f"loaded = [name for name in {HEAVY!r} if name in sys.modules]\n"
         "print(json.dumps({'loaded': loaded, 'telemetry': os.environ['MEM0_TELEMETRY'], 'dir': os.environ['MEM0_DIR'],"
         " 'llm': [llm.client.api_key, str(llm.client.base_url)],"
@@ -68,25 +68,25 @@ def test_the_factories_import_light_and_build_an_llm_and_an_embedder(tmp_path: P
 
 def test_every_registered_vector_store_has_a_config_class() -> None:
     """`vector_store_keys` reads a private table of mem0: it must stay where it is and be complete."""
-    table = mem0_parts._vector_store_config().model_construct()._provider_configs
-    assert set(table) == set(mem0_parts.vector_store_registry())
+    table = building._vector_store_config().model_construct()._provider_configs
+    assert set(table) == set(registry.vector_store_registry())
 
 
 def test_the_registries_are_mem0s() -> None:
-    assert mem0_parts.llm_registry()["openai"] == "mem0.llms.openai.OpenAILLM"
-    assert mem0_parts.embedder_registry()["ollama"] == "mem0.embeddings.ollama.OllamaEmbedding"
-    assert mem0_parts.vector_store_registry()["pgvector"] == "mem0.vector_stores.pgvector.PGVector"
-    assert mem0_parts.reranker_registry()["cohere"] == "mem0.reranker.cohere_reranker.CohereReranker"
-    assert mem0_parts.providers("graph") == {"neo4j", "memgraph"}
+    assert registry.llm_registry()["openai"] == "mem0.llms.openai.OpenAILLM"
+    assert registry.embedder_registry()["ollama"] == "mem0.embeddings.ollama.OllamaEmbedding"
+    assert registry.vector_store_registry()["pgvector"] == "mem0.vector_stores.pgvector.PGVector"
+    assert registry.reranker_registry()["cohere"] == "mem0.reranker.cohere_reranker.CohereReranker"
+    assert registry.providers("graph") == {"neo4j", "memgraph"}
 
 
 def test_keys_come_from_mem0s_config_classes() -> None:
-    assert {"model", "api_key", "openai_base_url"} <= mem0_parts.llm_keys("openai")
-    assert {"model", "aws_region", "reasoning_effort"} <= mem0_parts.llm_keys("aws_bedrock")
-    assert {"embedding_dims", "azure_kwargs"} <= mem0_parts.embedder_keys()
-    assert {"azure_endpoint", "api_version"} <= mem0_parts.azure_keys()
-    assert {"collection_name", "url"} <= mem0_parts.vector_store_keys("qdrant")
-    assert {"top_k", "api_key"} <= mem0_parts.reranker_keys("cohere")
+    assert {"model", "api_key", "openai_base_url"} <= registry.llm_keys("openai")
+    assert {"model", "aws_region", "reasoning_effort"} <= registry.llm_keys("aws_bedrock")
+    assert {"embedding_dims", "azure_kwargs"} <= registry.embedder_keys()
+    assert {"azure_endpoint", "api_version"} <= registry.azure_keys()
+    assert {"collection_name", "url"} <= building.vector_store_keys("qdrant")
+    assert {"top_k", "api_key"} <= registry.reranker_keys("cohere")
 
 
 def test_scrubbing_takes_keys_and_addresses_and_leaves_the_rest(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -110,7 +110,7 @@ def test_scrubbing_takes_keys_and_addresses_and_leaves_the_rest(monkeypatch: pyt
     )
     for name in (*gone, *kept):
         monkeypatch.setenv(name, "value")
-    removed = mem0_parts.scrub_environment()
+    removed = environment.scrub_environment()
     assert set(removed) >= set(gone)
     assert not set(gone) & set(os.environ)
     assert set(kept) <= set(os.environ)
@@ -119,18 +119,18 @@ def test_scrubbing_takes_keys_and_addresses_and_leaves_the_rest(monkeypatch: pyt
 @pytest.mark.parametrize(
     ("build", "provider", "config", "says"),
     [
-        (mem0_parts.build_llm, "openai", {"model": "m", "api_key": "canary-5EcReT", "bogus": 1}, "bogus"),
-        (mem0_parts.build_llm, "openai", {"model": "m"}, "OpenAIError"),
-        (mem0_parts.build_llm, "together", {"model": "m", "api_key": "canary-5EcReT"}, "Python package together"),
-        (mem0_parts.build_llm, "azure_openai", {"azure_kwargs": {"api_key": "canary-5EcReT"}}, "Python package azure"),
-        (mem0_parts.build_embedder, "huggingface", {"model": "m"}, "Python package sentence_transformers"),
-        (mem0_parts.build_reranker, "zero_entropy", {"api_key": "canary-5EcReT"}, "zero"),
-        (mem0_parts.build_reranker, "cohere", {"api_key": {"a": "canary-5EcReT"}}, "api_key: Input should be"),
-        (mem0_parts.build_vector_store, "qdrant", {"api_key": {"a": "canary-5EcReT"}}, "api_key: Input should be"),
-        (mem0_parts.build_vector_store, "pinecone", {"api_key": "canary-5EcReT"}, "Python package pinecone"),
-        (mem0_parts.build_vector_store, "redis", {"redis_url": "redis://:canary-5EcReT@h"}, "Python package redis"),
+        (building.build_llm, "openai", {"model": "m", "api_key": "canary-5EcReT", "bogus": 1}, "bogus"),
+        (building.build_llm, "openai", {"model": "m"}, "OpenAIError"),
+        (building.build_llm, "together", {"model": "m", "api_key": "canary-5EcReT"}, "Python package together"),
+        (building.build_llm, "azure_openai", {"azure_kwargs": {"api_key": "canary-5EcReT"}}, "Python package azure"),
+        (building.build_embedder, "huggingface", {"model": "m"}, "Python package sentence_transformers"),
+        (building.build_reranker, "zero_entropy", {"api_key": "canary-5EcReT"}, "zero"),
+        (building.build_reranker, "cohere", {"api_key": {"a": "canary-5EcReT"}}, "api_key: Input should be"),
+        (building.build_vector_store, "qdrant", {"api_key": {"a": "canary-5EcReT"}}, "api_key: Input should be"),
+        (building.build_vector_store, "pinecone", {"api_key": "canary-5EcReT"}, "Python package pinecone"),
+        (building.build_vector_store, "redis", {"redis_url": "redis://:canary-5EcReT@h"}, "Python package redis"),
         (
-            mem0_parts.build_vector_store,
+            building.build_vector_store,
             "azure_mysql",
             {"host": "h", "user": "u", "database": "d", "password": "p", "collection_name": "canary-5EcReT"},
             "value_error",
@@ -146,7 +146,7 @@ def test_refusals_become_sentences_without_values(build, provider, config, says)
 
 def test_a_store_is_built_with_the_embedders_dimensions_and_leaves_the_config_alone(tmp_path: Path) -> None:
     config = {"path": str(tmp_path / "q"), "collection_name": "c"}
-    store = mem0_parts.build_vector_store("qdrant", config, embedding_dims=7)
+    store = building.build_vector_store("qdrant", config, embedding_dims=7)
     assert store.client.get_collection("c").config.params.vectors.size == 7
     store.client.close()
     assert config == {"path": str(tmp_path / "q"), "collection_name": "c"}

@@ -23,7 +23,7 @@ from tests.unit.models.scripted_endpoint import (
 )
 from utils.aio.blocking import Workers, use_workers
 from utils.errors import ServiceError, ServiceRefused, ServiceRejected, ServiceUnavailable, UnusableAnswer
-from utils.mem0 import building as mem0_parts
+from utils.mem0 import building
 from utils.memory.prompts import Offered, Turn, added_message, conversation
 from utils.models.chat import MOST_EMBEDDED, ChatModel, Embedder, ask
 from utils.models.plain_embeddings import use_plain_answers
@@ -55,12 +55,12 @@ def chat_model(
     family = "openai" if provider == "openai_structured" else provider
     url = endpoint.base_url + ("" if provider in {"anthropic", "ollama"} else "/v1")
     settings = {"model": "m", "api_key": "sk-canary", f"{family}_base_url": url, **config}
-    return ChatModel(mem0_parts.build_llm(provider, settings), provider, timeout_s)
+    return ChatModel(building.build_llm(provider, settings), provider, timeout_s)
 
 
 def embedder(endpoint: ScriptedEndpoint, dims: int | None = None, timeout_s: float = PATIENT_S) -> Embedder:
     settings = {"model": "m", "api_key": "sk-canary", "openai_base_url": endpoint.base_url + "/v1"}
-    return Embedder(mem0_parts.build_embedder("openai", settings), "openai", timeout_s, dims)
+    return Embedder(building.build_embedder("openai", settings), "openai", timeout_s, dims)
 
 
 def anthropic_message(text: str) -> Reply:

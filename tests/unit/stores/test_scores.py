@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from utils.mem0 import building as mem0_parts
+from utils.mem0 import registry
 from utils.stores.mem0.traits import TRAITS
 from utils.stores.scores import SCALES, UNKNOWN, scale_of, unit, vector_distance
 
@@ -71,7 +71,7 @@ def test_a_scale_that_is_no_cosine_is_clamped_and_says_so(provider: str, config:
 
 
 def test_every_store_of_mem0_is_in_both_tables() -> None:
-    registered = mem0_parts.providers("vector_store")
+    registered = registry.providers("vector_store")
     assert SCALES.keys() == registered
     assert TRAITS.keys() | {"pgvector"} == registered
 
