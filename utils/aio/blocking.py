@@ -3,7 +3,7 @@
 ``import dify_plugin`` turns every Python thread into a greenlet of one OS thread. Two kinds of blocking code follow:
 
 * code that waits on Python sockets (the model SDKs, HTTP vector stores) yields by itself: it needs a greenlet of its
-  own, not an OS thread. :class:`Workers` gives each lane its own bounded set of them, so that reads never queue
+  own, not an OS thread. :class:`ThreadPool` gives each lane its own bounded set of them, so that reads never queue
   behind writes;
 * code that blocks inside C (SQLite, FAISS, Qdrant and Chroma on a folder, Milvus Lite) stops every greenlet while it
   runs. :class:`NativeThread` runs it on one real OS thread, one call after the other, which also serialises engines
@@ -36,8 +36,8 @@ def _native_executor(threads: int, name: str) -> Executor:
     return ThreadPoolExecutor(threads, thread_name_prefix=name)
 
 
-class Workers:
-    """A bounded set of workers for code that yields by itself: greenlets in the patched process, threads elsewhere.
+class ThreadPool:
+    """A bounded pool for code that yields by itself: greenlets in the patched process, threads elsewhere.
 
     Args:
         name: shows in thread names.
@@ -48,7 +48,7 @@ class Workers:
         self._executor = ThreadPoolExecutor(slots, thread_name_prefix=name)
 
     async def run[**P, T](self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
-        """What ``fn(*args, **kwargs)`` returns or raises, computed by a worker."""
+        """What ``fn(*args, **kwargs)`` returns or raises, computed in the pool."""
         return await _submit(self._executor, functools.partial(fn, *args, **kwargs))
 
     def close(self) -> None:
@@ -75,24 +75,24 @@ class NativeThread:
         self._executor.shutdown(wait=False)
 
 
-_lane_workers: contextvars.ContextVar[Workers | None] = contextvars.ContextVar("lane_workers", default=None)
+_pool: contextvars.ContextVar[ThreadPool | None] = contextvars.ContextVar("pool", default=None)
 
 
-def use_workers(workers: Workers) -> contextvars.Token[Workers | None]:
-    """Make :func:`hop` use ``workers`` in the current task and the tasks it starts (the lanes call this)."""
-    return _lane_workers.set(workers)
+def use_pool(pool: ThreadPool) -> contextvars.Token[ThreadPool | None]:
+    """Make :func:`run_in_executor` use ``pool`` in the current task and the tasks it starts (the lanes call this)."""
+    return _pool.set(pool)
 
 
-async def hop[**P, T](fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
-    """Run ``fn`` on the workers of the lane the current task belongs to.
+async def run_in_executor[**P, T](fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
+    """Run ``fn`` on the pool of the lane the current task belongs to.
 
     Raises:
         LookupError: outside of any lane; nothing may fall back to the loop's default executor unnoticed.
     """
-    workers = _lane_workers.get()
-    if workers is None:
-        raise LookupError("hop() outside of a lane")
-    return await workers.run(fn, *args, **kwargs)
+    pool = _pool.get()
+    if pool is None:
+        raise LookupError("run_in_executor() outside of a lane")
+    return await pool.run(fn, *args, **kwargs)
 
 
 @functools.cache

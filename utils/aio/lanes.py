@@ -1,7 +1,7 @@
 """Reads and writes in lanes of their own, so that neither waits for the other.
 
 A lane bounds how many operations run at once (its width), refuses new ones when too many are waiting already (the
-overload guard), and owns the workers its blocking calls run on. Two lanes share nothing but the loop.
+overload guard), and owns the pool its blocking calls run on. Two lanes share nothing but the loop.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from utils.aio.blocking import Workers, use_workers
+from utils.aio.blocking import ThreadPool, use_pool
 from utils.config.pgvector import OVERLOAD_MULTIPLIER
 from utils.errors import Overloaded
 
@@ -30,7 +30,7 @@ class Lane:
         self._running = asyncio.Semaphore(width)
         self._empty = asyncio.Event()
         self._empty.set()
-        self._workers = Workers(f"mem0-{name}", width)
+        self._pool = ThreadPool(f"mem0-{name}", width)
 
     @asynccontextmanager
     async def enter(self) -> AsyncIterator[None]:
@@ -45,7 +45,7 @@ class Lane:
         self._empty.clear()
         try:
             async with self._running:
-                use_workers(self._workers)
+                use_pool(self._pool)
                 yield
         finally:
             self.pending -= 1
@@ -60,10 +60,10 @@ class Lane:
         except TimeoutError:
             return
 
-    def adopt(self) -> None:
-        """Run the current task's blocking calls on this lane's workers; for background work, which does not enter."""
-        use_workers(self._workers)
+    def use_pool(self) -> None:
+        """Run the current task's blocking calls on this lane's pool; for background work, which does not enter."""
+        use_pool(self._pool)
 
     def close(self) -> None:
-        """Stop the workers. Idempotent."""
-        self._workers.close()
+        """Close the pool. Idempotent."""
+        self._pool.close()

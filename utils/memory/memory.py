@@ -16,14 +16,14 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
 from utils import log
-from utils.aio.gathering import together
+from utils.aio.gather import gather
 from utils.aio.lanes import Lane
 from utils.config.state_location import state_location
 from utils.errors import NotFound, Overloaded, PluginError, ServiceError, ServiceUnavailable
 from utils.memory import recall
 from utils.memory.outcomes import Accepted, Backlog, Done, Found, Page
 from utils.memory.requests import Add, Delete, DeleteAll, Update, WriteRequest
-from utils.models.models import Client
+from utils.models.models import Models
 from utils.queue.worker import Worker
 from utils.state import history, writes
 from utils.state.engine import StateStore
@@ -67,9 +67,9 @@ class Memory:
         width = settings.max_concurrent_memory_operations
         self._reads, self._writes = Lane("reads", width), Lane("writes", width)
         self._state, self._store = state, store
-        self.client = Client(settings, store)
+        self.models = Models(settings)
         folder = presence_folder(state_location(settings))
-        self._worker = Worker(self.client, self._state, self._scope, settings.fingerprint, self._writes, folder)
+        self._worker = Worker(self.models, store, self._state, self._scope, settings.fingerprint, self._writes, folder)
         self._heart: asyncio.Task[None] | None = None
         self._resumed = asyncio.Lock()
         self._has_resumed = False
@@ -107,14 +107,14 @@ class Memory:
         await asyncio.gather(self._worker.stop(drain_s), self._reads.drain(drain_s), self._writes.drain(drain_s))
         self._reads.close()
         self._writes.close()
-        self.client.close()
+        self.models.close()
 
     async def _keep_alive(self) -> None:
         """Use the database connections now and then, so that no firewall in between forgets them.
 
         The HTTP clients of the models need none: they drop a connection after seconds of idleness by themselves.
         """
-        self._reads.adopt()
+        self._reads.use_pool()
         while True:
             await asyncio.sleep(self.settings.heartbeat_interval_s)
             try:
@@ -131,7 +131,7 @@ class Memory:
         """
         async with self._reads.enter():
             async with _answering("embedder", _CHECK_EMBEDDER_S):
-                vector = await self.client.embed("connection check")
+                vector = await self.models.embed("connection check")
             async with _answering("vector_store", _CHECK_STORE_S):
                 await self._store.open()
                 await self._store.check(len(vector))
@@ -148,8 +148,10 @@ class Memory:
         condition = _compiled(given_filters)
         async with self._reads.enter():
             await self._store.open()
-            found = recall.search(self.client, query, owner, top_k=top_k, threshold=threshold, condition=condition)
-            return Found(*await together(found, self._backlog(owner.user_id)))
+            found = recall.search(
+                self.models, self._store, query, owner, top_k=top_k, threshold=threshold, condition=condition
+            )
+            return Found(*await gather(found, self._backlog(owner.user_id)))
 
     async def page(self, owner: Owner, *, limit: int, offset: int, given_filters: Mapping[str, Any] | None) -> Page:
         """One page of the owner's memories, newest first."""

@@ -11,8 +11,9 @@ from utils.errors import ServiceError
 from utils.stores.protocol import Owner, Row
 
 if TYPE_CHECKING:
-    from utils.models.models import Client
+    from utils.models.models import Models
     from utils.stores.filters import Condition
+    from utils.stores.protocol import Store
 
 _log = logging.getLogger(__name__)
 
@@ -28,12 +29,20 @@ class Hit:
 
 
 async def search(
-    client: Client, query: str, owner: Owner, *, top_k: int, threshold: float | None, condition: Condition | None
+    models: Models,
+    store: Store,
+    query: str,
+    owner: Owner,
+    *,
+    top_k: int,
+    threshold: float | None,
+    condition: Condition | None,
 ) -> list[Hit]:
     """The owner's memories most similar to ``query``, best first.
 
     Args:
-        client: embedder, store and reranker.
+        models: embedder and reranker.
+        store: where the memories are.
         query: text to search for.
         owner: whose memories.
         top_k: how many at most.
@@ -43,22 +52,22 @@ async def search(
     Raises:
         ServiceError: embedder or store failed. A failing reranker only leaves the order of similarity.
     """
-    vector = await client.embed(query)
-    wanted = top_k * _RERANKED if client.reranks else top_k
-    rows = await client.store.search(vector, owner, wanted, condition)
+    vector = await models.embed(query)
+    wanted = top_k * _RERANKED if models.reranks else top_k
+    rows = await store.search(vector, owner, wanted, condition)
     if threshold is not None:
         rows = [row for row in rows if (row.score or 0.0) >= threshold]
-    hits = await _reranked(client, query, rows) if client.reranks and rows else [Hit(row) for row in rows]
+    hits = await _reranked(models, query, rows) if models.reranks and rows else [Hit(row) for row in rows]
     return hits[:top_k]
 
 
-async def _reranked(client: Client, query: str, rows: list[Row]) -> list[Hit]:
+async def _reranked(models: Models, query: str, rows: list[Row]) -> list[Hit]:
     """``rows`` in the reranker's order; in their own when it fails, which is said in the log."""
     try:
-        async with asyncio.timeout(client.rerank_timeout_s):
-            scores = await client.rerank(query, [row.text for row in rows])
+        async with asyncio.timeout(models.rerank_timeout_s):
+            scores = await models.rerank(query, [row.text for row in rows])
     except (ServiceError, TimeoutError) as exc:
-        reason = exc.reason if isinstance(exc, ServiceError) else f"no answer within {client.rerank_timeout_s:g} s"
+        reason = exc.reason if isinstance(exc, ServiceError) else f"no answer within {models.rerank_timeout_s:g} s"
         _log.warning("reranker failed (%s); results are in order of similarity", reason)
         return [Hit(row) for row in rows]
     judged = sorted(zip(scores, rows, strict=True), key=lambda pair: -pair[0])

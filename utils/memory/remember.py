@@ -13,28 +13,30 @@ from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Final
 
-from utils.aio.gathering import together
+from utils.aio.gather import gather
 from utils.memory import prompts
+from utils.memory.ask import ask
 from utils.memory.plan import Change, Plan, with_vectors
 from utils.memory.requests import Add, Delete, Update, WriteRequest
-from utils.models import chat as model
 from utils.stores.protocol import Owner, Row
 from utils.text import same_text, windows
 
 if TYPE_CHECKING:
     from utils.memory.answers import Change as AnsweredChange
-    from utils.models.models import Client
+    from utils.models.models import Models
+    from utils.stores.protocol import Store
 
 CANDIDATES: Final = 20  # stored memories shown to the model with a message (ARCHITECTURE, decision 3)
 _CANDIDATES_PER_WINDOW: Final = 10
 _IDS: Final = uuid.UUID("6f2c1a52-6f0e-4d52-9a37-5d1f3c0f7d10")  # namespace of memory ids derived from a write
 
 
-async def plan(client: Client, write_id: str, owner_id: str, request: WriteRequest) -> Plan:
+async def plan(models: Models, store: Store, write_id: str, owner_id: str, request: WriteRequest) -> Plan:
     """The plan of any write but a delete_all, which has no end to plan for.
 
     Args:
-        client: model, embedder and store.
+        models: model and embedder.
+        store: where the memories are.
         write_id: the write's id; the ids of added memories derive from it.
         owner_id: the user whose memories the write may touch.
         request: what was accepted.
@@ -43,28 +45,28 @@ async def plan(client: Client, write_id: str, owner_id: str, request: WriteReque
         ServiceError: a part failed; the write can be planned again.
     """
     if isinstance(request, Add):
-        return await _plan_add(client, write_id, Owner(owner_id, request.agent_id), request)
+        return await _plan_add(models, store, write_id, Owner(owner_id, request.agent_id), request)
     if isinstance(request, Update):
-        return await _plan_update(client, owner_id, request)
+        return await _plan_update(models, store, owner_id, request)
     if isinstance(request, Delete):
-        return await _plan_delete(client, owner_id, request)
+        return await _plan_delete(store, owner_id, request)
     raise TypeError(f"no plan for {request.kind}")
 
 
-async def _plan_add(client: Client, write_id: str, owner: Owner, request: Add) -> Plan:
-    candidates = await _candidates(client, owner, [text for text in (request.user, request.assistant) if text])
+async def _plan_add(models: Models, store: Store, write_id: str, owner: Owner, request: Add) -> Plan:
+    candidates = await _candidates(models, store, owner, [text for text in (request.user, request.assistant) if text])
     if request.infer:
-        changes = await _inferred(client, write_id, request, candidates)
+        changes = await _inferred(models, write_id, request, candidates)
     else:
         changes = _verbatim(write_id, request, candidates)
-    return await _embedded(client, changes)
+    return await _embedded(models, changes)
 
 
-async def _candidates(client: Client, owner: Owner, texts: Sequence[str]) -> list[Row]:
+async def _candidates(models: Models, store: Store, owner: Owner, texts: Sequence[str]) -> list[Row]:
     """The stored memories most similar to any part of ``texts``, best first."""
     pieces = windows("\n".join(texts))
-    vectors = await client.embed_batch(pieces)
-    found = await together(*(client.store.search(vector, owner, _CANDIDATES_PER_WINDOW) for vector in vectors))
+    vectors = await models.embed_batch(pieces)
+    found = await gather(*(store.search(vector, owner, _CANDIDATES_PER_WINDOW) for vector in vectors))
     best: dict[str, Row] = {}
     for row in (row for rows in found for row in rows):
         if row.id not in best or (row.score or 0) > (best[row.id].score or 0):
@@ -72,7 +74,7 @@ async def _candidates(client: Client, owner: Owner, texts: Sequence[str]) -> lis
     return sorted(best.values(), key=lambda row: (-(row.score or 0), row.id))[:CANDIDATES]
 
 
-async def _inferred(client: Client, write_id: str, request: Add, candidates: Sequence[Row]) -> list[Change]:
+async def _inferred(models: Models, write_id: str, request: Add, candidates: Sequence[Row]) -> list[Change]:
     """Ask the model once what to remember of the messages."""
     now = datetime.fromisoformat(request.at)
     said = [prompts.Turn("user", request.user, None), prompts.Turn("assistant", request.assistant, None)]
@@ -80,7 +82,7 @@ async def _inferred(client: Client, write_id: str, request: Add, candidates: Seq
     offered = {str(index): row for index, row in enumerate(candidates)}
     shown = [prompts.Offered(short_id, row.text) for short_id, row in offered.items()]
     messages = prompts.added_message(turns, shown, now, request.instructions)
-    answered = await model.ask(await client.chat_model(), messages, offered.keys())
+    answered = await ask(await models.chat_model(), messages, offered.keys())
     return reconcile(answered, offered, request, _new_ids(write_id))
 
 
@@ -146,20 +148,20 @@ def deletion(row: Row, at: str) -> Change:
     return Change("DELETE", row.id, None, row.text, {}, row.created_at or at, at, row.agent_id)
 
 
-async def _plan_update(client: Client, owner_id: str, request: Update) -> Plan:
-    row = await client.store.get(request.memory_id)
+async def _plan_update(models: Models, store: Store, owner_id: str, request: Update) -> Plan:
+    row = await store.get(request.memory_id)
     if row is None or row.user_id != owner_id:
         return Plan()
-    return await _embedded(client, [_update(row, request.text, request)])
+    return await _embedded(models, [_update(row, request.text, request)])
 
 
-async def _plan_delete(client: Client, owner_id: str, request: Delete) -> Plan:
-    row = await client.store.get(request.memory_id)
+async def _plan_delete(store: Store, owner_id: str, request: Delete) -> Plan:
+    row = await store.get(request.memory_id)
     if row is None or row.user_id != owner_id:
         return Plan()
     return Plan((deletion(row, request.at),))
 
 
-async def _embedded(client: Client, changes: Sequence[Change]) -> Plan:
+async def _embedded(models: Models, changes: Sequence[Change]) -> Plan:
     texts = [change.text for change in changes if change.text is not None]
-    return Plan(with_vectors(changes, await client.embed_batch(texts)))
+    return Plan(with_vectors(changes, await models.embed_batch(texts)))

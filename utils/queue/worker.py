@@ -32,8 +32,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from utils.aio.lanes import Lane
-    from utils.models.models import Client
+    from utils.models.models import Models
     from utils.state.engine import StateStore
+    from utils.stores.protocol import Store
 
 _log = logging.getLogger(__name__)
 
@@ -55,7 +56,8 @@ class Worker:
     """Carries out the accepted writes of one vector store.
 
     Args:
-        client: the parts that plan and apply.
+        models: the parts that plan.
+        store: where plans are applied.
         state: where writes are accepted and leased.
         scope: the vector store's identity.
         fingerprint: of the credentials ``client`` was built from.
@@ -64,10 +66,18 @@ class Worker:
     """
 
     def __init__(
-        self, client: Client, state: StateStore, scope: str, fingerprint: str, lane: Lane, folder: Path | None
+        self,
+        models: Models,
+        store: Store,
+        state: StateStore,
+        scope: str,
+        fingerprint: str,
+        lane: Lane,
+        folder: Path | None,
     ) -> None:
         self.id = str(uuid.uuid4())
-        self._client = client
+        self._models = models
+        self._store = store
         self._state = state
         self._scope = scope
         self._fingerprint = fingerprint
@@ -198,7 +208,7 @@ class Worker:
 
     async def _work(self, held: writes.Claim) -> None:
         """One queue, from its lease to its release. The top of a task: whatever goes wrong ends here."""
-        self._lane.adopt()
+        self._lane.use_pool()
         try:
             write = await self._state.read(lambda conn: writes.head(conn, held))
             if write is None or write.wait_s > 0:
@@ -269,7 +279,7 @@ class Worker:
             return await self._delete_all(held, write, asked)
         plan = await self._plan(held, write, asked)
         self._must_hold(held)
-        await plans.apply(plan, self._client.store, Owner(held.user_id))
+        await plans.apply(plan, self._store, Owner(held.user_id))
         entries = [change.entry() for change in plan.changes]
 
         def finish(conn: Any) -> writes.Write | None:
@@ -285,7 +295,7 @@ class Worker:
         """The committed plan: the one there is, or a new one. An empty one is not committed: it repeats nothing."""
         if write.plan is not None:
             return plans.Plan.from_json(write.plan)
-        plan = await remember.plan(self._client, write.id, held.user_id, asked)
+        plan = await remember.plan(self._models, self._store, write.id, held.user_id, asked)
         if plan.changes:
             packed: Mapping[str, Any] = plan.to_json()
             await self._state.write_statement(lambda conn: writes.record_plan(conn, held, write.id, packed))
@@ -307,7 +317,7 @@ class Worker:
         """Delete in batches, recording each before it goes; cut off and begun again, it counts no memory twice."""
         owner = Owner(held.user_id, asked.agent_id)
         before: set[str] = set()
-        while rows := await self._client.store.batch(owner, _WIPE_BATCH):
+        while rows := await self._store.batch(owner, _WIPE_BATCH):
             if before >= {row.id for row in rows}:  # a store that shows its deletions late, or does not delete
                 raise ServiceUnavailable("service_unavailable", part="vector_store", reason="deleted memories remain")
             before = {row.id for row in rows}
@@ -319,7 +329,7 @@ class Worker:
 
             await self._state.write(record)
             self._must_hold(held)
-            await self._client.store.delete([row.id for row in rows])
+            await self._store.delete([row.id for row in rows])
 
         def finish(conn: Any) -> writes.Write | None:
             count = history.count_of_write(conn, write.id)

@@ -168,8 +168,8 @@ class _Opened:
 
     async def _make(self) -> Memory:
         from utils.memory.memory import Memory
-        from utils.models.models import build_store
         from utils.state.engine import StateStore
+        from utils.stores.building import build_store
 
         settings = self._settings
         location = state_location(settings)

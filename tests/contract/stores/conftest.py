@@ -16,7 +16,7 @@ import pytest_asyncio
 
 from playground.postgres import Database, PostgresServer
 from tests.contract.stores.rows import DIMS
-from utils.aio.blocking import Workers, use_workers
+from utils.aio.blocking import ThreadPool, use_pool
 from utils.config import pgvector as pgvector_config
 from utils.config.values import Where
 from utils.mem0 import building
@@ -61,8 +61,8 @@ async def in_lane[T](work: Awaitable[T]) -> T:
     """What ``work`` gives when a lane runs it; its workers are seen by nobody else."""
 
     async def task() -> T:
-        workers = Workers("lane", 4)
-        use_workers(workers)
+        workers = ThreadPool("lane", 4)
+        use_pool(workers)
         try:
             return await work
         finally:
@@ -104,8 +104,8 @@ async def store(
 @pytest.fixture(autouse=True)
 def _lane() -> Iterator[None]:
     """The workers that a lane gives its tasks."""
-    workers = Workers("lane", 8)
-    token = use_workers(workers)
+    workers = ThreadPool("lane", 8)
+    token = use_pool(workers)
     yield
     token.var.reset(token)
     workers.close()

@@ -122,10 +122,10 @@ from pathlib import Path
 from tests.contract.stores.conftest import embedded_store
 from tests.contract.stores.rows import QUERY, memory, spread
 from utils.stores.protocol import Owner
-from utils.aio.blocking import Workers, use_workers
+from utils.aio.blocking import ThreadPool, use_pool
 
 async def main():
-    use_workers(Workers("lane", 8))
+    use_pool(ThreadPool("lane", 8))
     store = embedded_store(sys.argv[1], Path(sys.argv[2]))
     await asyncio.gather(*(store.insert([memory("alice", str(n))], [v]) for n, v in enumerate(spread(30))))
     found = await asyncio.gather(*(store.search(QUERY, Owner("alice"), 3) for _ in range(10)))

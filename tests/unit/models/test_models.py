@@ -21,11 +21,13 @@ from tests.unit.models.scripted_endpoint import (
     embeddings,
     failure,
 )
-from utils.aio.blocking import Workers, use_workers
+from utils.aio.blocking import ThreadPool, use_pool
 from utils.errors import ServiceError, ServiceRefused, ServiceRejected, ServiceUnavailable, UnusableAnswer
 from utils.mem0 import building
+from utils.memory.ask import ask
 from utils.memory.prompts import Offered, Turn, added_message, conversation
-from utils.models.chat import MOST_EMBEDDED, ChatModel, Embedder, ask
+from utils.models.chat import ChatModel
+from utils.models.embedder import MOST_EMBEDDED, Embedder
 from utils.models.plain_embeddings import use_plain_answers
 
 NOW = datetime(2026, 3, 5, tzinfo=UTC)
@@ -43,8 +45,8 @@ def endpoint() -> Iterator[ScriptedEndpoint]:
 
 @pytest.fixture
 async def lane() -> AsyncIterator[None]:
-    workers = Workers("test", 2)
-    use_workers(workers)
+    workers = ThreadPool("test", 2)
+    use_pool(workers)
     yield
     workers.close()
 

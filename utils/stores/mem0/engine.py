@@ -17,7 +17,7 @@ from typing import Any, Final
 
 import gevent.monkey
 
-from utils.aio.blocking import NativeThread, Workers, hop
+from utils.aio.blocking import NativeThread, ThreadPool, run_in_executor
 from utils.errors import ServiceError
 from utils.stores.errors import engine_errors, unavailable
 
@@ -51,7 +51,7 @@ class Engine:
         if self._closed:
             raise unavailable("closed")
         if not self._native:
-            return await hop(self._run, call)
+            return await run_in_executor(self._run, call)
         if self._thread is None:
             self._thread = NativeThread("vector-store")
         return await self._thread.run(self._run, call)
@@ -62,7 +62,7 @@ class Engine:
             return
         self._closed = True
         # The close belongs to no lane, and a client's goodbye may wait for its server.
-        place = self._thread or Workers("vector-store-close", 1)
+        place = self._thread or ThreadPool("vector-store-close", 1)
         await place.run(self._close)
         place.close()
 

@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from utils.aio.gathering import together
+from utils.aio.gather import gather
 from utils.errors import NotFound
 
 
@@ -21,8 +21,8 @@ async def test_results_come_in_the_order_of_the_work() -> None:
         last_is_done.set()
         return 2
 
-    assert await together(first(), last()) == ["first", 2]
-    assert await together() == []
+    assert await gather(first(), last()) == ["first", 2]
+    assert await gather() == []
 
 
 async def test_the_failure_comes_out_as_it_is_and_the_others_end() -> None:
@@ -39,5 +39,5 @@ async def test_the_failure_comes_out_as_it_is_and_the_others_end() -> None:
         raise NotFound("error_not_found", memory_id="1")
 
     with pytest.raises(NotFound):
-        await together(wait_for_ever(), fail())
+        await gather(wait_for_ever(), fail())
     assert ended.is_set()

@@ -11,7 +11,7 @@ from collections.abc import Coroutine
 from typing import Any
 
 
-async def together(*work: Coroutine[Any, Any, Any]) -> list[Any]:
+async def gather(*work: Coroutine[Any, Any, Any]) -> list[Any]:
     """The results of ``work``, in its order.
 
     Raises:

@@ -1,0 +1,58 @@
+"""The one door to the model: a question, an answer that is read and checked, and one more try when it is unusable."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Collection
+from typing import TYPE_CHECKING
+
+from utils.aio.blocking import run_in_executor
+from utils.errors import UnusableAnswer
+from utils.memory import answers, prompts
+
+if TYPE_CHECKING:
+    from utils.models.chat import ChatModel
+
+_log = logging.getLogger(__name__)
+
+
+async def ask(
+    model: ChatModel, messages: list[dict[str, str]], offered_ids: Collection[str], with_types: bool = False
+) -> list[answers.Change]:
+    """Ask the model what to change, and once more with what was wrong when its answer cannot be used in full.
+
+    Args:
+        model: whom to ask.
+        messages: from ``prompts``.
+        offered_ids: short ids of the memories shown in ``messages``.
+        with_types: the answer carries types, dates and steps (a conversation's does).
+
+    Returns:
+        The changes; none when nothing is worth keeping.
+
+    Raises:
+        UnusableAnswer: neither answer was usable. An empty list never stands for that.
+        ServiceError: the model could not be asked.
+    """
+    first = await run_in_executor(model.generate, messages)
+    try:
+        return answers.read(first, offered_ids, with_types, whole=True)
+    except answers.ShapeError as exc:
+        problem = str(exc)
+    _log.warning("the model's answer could not be used (%s); asking once more", problem)
+    second = await run_in_executor(model.generate, prompts.corrected(messages, first, problem))
+    try:
+        return _read_last(second, offered_ids, with_types)
+    except answers.ShapeError as exc:
+        raise UnusableAnswer("service_unusable", part="llm", reason=str(exc)) from exc
+
+
+def _read_last(raw: str, offered_ids: Collection[str], with_types: bool) -> list[answers.Change]:
+    """The changes of an answer after which there is no other; what must be left out of it is said in the log."""
+    try:
+        return answers.read(raw, offered_ids, with_types, whole=True)
+    except answers.ShapeError as exc:
+        problem = str(exc)
+    changes = answers.read(raw, offered_ids, with_types)
+    _log.warning("a part of the model's answer was left out (%s); %d changes are taken", problem, len(changes))
+    return changes
