@@ -10,6 +10,8 @@
     |-- TimedOut                timed_out          TIMEOUT    the caller's time is up
     |-- ShuttingDown            shutting_down      ERROR      the process drains and takes nothing new
     |-- LeaseLost               lease_lost         ERROR      another worker holds the queue by now (internal)
+    |-- Superseded              superseded         ERROR      a delete_all accepted later has ended the write
+    |-- WriteFailed             write_failed       ERROR      a write the caller waited for has failed for good
     `-- ServiceError            service_failed     ERROR      a part behind the plugin failed
         |-- ServiceUnavailable  service_unavailable           connection, time-out, 429, 5xx: passes, worth a retry
         |-- ServiceRefused      service_refused               401, 403, quota: lasts until the credentials change
@@ -92,6 +94,18 @@ class LeaseLost(PluginError):
     """A worker found its fencing token outdated: whatever it was about to commit belongs to another worker now."""
 
     code = "lease_lost"
+
+
+class Superseded(PluginError):
+    """A ``delete_all`` that was accepted later has ended this write: it is not carried out any more."""
+
+    code = "superseded"
+
+
+class WriteFailed(PluginError):
+    """A write the caller waited for has failed for good; the reason is in the sentence."""
+
+    code = "write_failed"
 
 
 class ServiceError(PluginError):

@@ -1,7 +1,7 @@
 """The memory of one credential set: every operation the tools offer, as coroutines.
 
 Reads run in the read lane and answer within the caller's time. Writes are recorded durably in the state store and
-carried out by the :class:`~utils.queue.worker.Worker`; in asynchronous mode that record is the answer, in
+carried out by the queue's worker; in asynchronous mode that record is the answer, in
 synchronous mode the caller waits for the outcome of the very same path.
 """
 
@@ -18,21 +18,23 @@ from typing import TYPE_CHECKING, Any, Final
 from utils import log
 from utils.aio.gather import gather
 from utils.aio.lanes import Lane
-from utils.config.state_location import state_location
-from utils.errors import NotFound, Overloaded, PluginError, ServiceError, ServiceUnavailable
+from utils.errors import NotFound, Overloaded, ServiceError, ServiceUnavailable, Superseded, WriteFailed
 from utils.memory import recall
+from utils.memory.handlers import SUPERSEDED_BY_DELETE_ALL, SUPERSEDED_BY_DELETE_ALL_OF_AGENT, handlers
 from utils.memory.outcomes import Accepted, Backlog, Done, Found, Page
-from utils.memory.requests import Add, Delete, DeleteAll, Update, WriteRequest
+from utils.memory.requests import VERSION, Add, Delete, DeleteAll, Update, WriteRequest
 from utils.models.models import Models
+from utils.queue.handler import Service
 from utils.queue.worker import Worker
 from utils.state import history, writes
 from utils.state.engine import StateStore
-from utils.state.presence import presence_folder
-from utils.state.tables import FAILED, PENDING
+from utils.state.tables import FAILED, PENDING, SUPERSEDED
 from utils.stores import filters
 from utils.stores.protocol import Owner, Row, Store
 
 if TYPE_CHECKING:
+    from sqlalchemy import Connection
+
     from utils.config.settings import Settings
     from utils.stores.filters import Condition
 
@@ -46,12 +48,6 @@ _ANSWER_FIRST_S: Final = 0.005  # asynchronous mode: the work begins when the an
 _RECHECK_S: Final = 1.0  # synchronous mode: how often to look whether another process has carried the write out
 
 
-class WriteFailed(PluginError):
-    """A write the caller waited for has failed for good; the reason is in the sentence."""
-
-    code = "write_failed"
-
-
 class Memory:
     """Operations on the memories of one credential set. Constructing it does no I/O; use it on the loop.
 
@@ -59,52 +55,46 @@ class Memory:
         settings: the credentials, read.
         store: the vector store they name; closed by whoever made it.
         state: the state store they name; closed by whoever made it.
+        worker: carries out the writes of that vector store; closed by whoever made it.
     """
 
-    def __init__(self, settings: Settings, store: Store, state: StateStore) -> None:
+    def __init__(self, settings: Settings, store: Store, state: StateStore, worker: Worker) -> None:
         self.settings = settings
         self._scope = settings.store_identity
         width = settings.max_concurrent_memory_operations
         self._reads, self._writes = Lane("reads", width), Lane("writes", width)
         self._state, self._store = state, store
         self.models = Models(settings)
-        folder = presence_folder(state_location(settings))
-        self._worker = Worker(self.models, store, self._state, self._scope, settings.fingerprint, self._writes, folder)
+        self._id = str(uuid.uuid4())
+        self._worker = worker
+        self._service = Service(settings.fingerprint, handlers(self.models, store, state), self._writes)
         self._heart: asyncio.Task[None] | None = None
-        self._resumed = asyncio.Lock()
-        self._has_resumed = False
 
     async def open(self) -> None:
-        """Start the worker and take up what earlier processes left. Cheap when that has been done."""
-        if self._has_resumed:
-            return
-        async with self._resumed:
-            if not self._has_resumed:
-                await self.resume(tried_too=False)
-                self._worker.start()
-                self._heart = asyncio.create_task(self._keep_alive())
-                self._has_resumed = True
+        """Have accepted writes carried out, those that earlier processes left as well. Cheap when that is so already.
 
-    async def resume(self, *, tried_too: bool) -> None:
-        """Put parked writes back in line, and say in the log how many wait or have failed.
-
-        Args:
-            tried_too: also those that failed under these very credentials.
+        Raises:
+            ServiceError: the state store failed.
         """
-        fingerprint = self.settings.fingerprint
-        revived = await self._state.write(
-            lambda conn: writes.unpark(conn, self._scope, fingerprint, tried_too=tried_too)
-        )
-        pending, failed = await self._state.read(lambda conn: writes.counts(conn, self._scope))
-        if pending or failed:
-            _log.info("writes pending: %d (taken up again: %d), failed: %d", pending, revived, failed)
-        self._worker.wake()
+        await self._worker.serve(self._service)
+        if self._heart is None:
+            self._heart = asyncio.create_task(self._keep_alive())
+
+    async def take_up_failed(self) -> None:
+        """Try again what failed under these very credentials: they have just been validated."""
+        await self._worker.take_up(self._service, own=True)
+
+    async def has_work(self) -> bool:
+        """Whether writes accepted under these credentials are still to be carried out."""
+        return await self._worker.has_work(self.settings.fingerprint)
 
     async def close(self, drain_s: float) -> None:
         """Let running calls and writes end for ``drain_s`` seconds, then close what is this set's alone. Idempotent."""
         if self._heart is not None:
             self._heart.cancel()
-        await asyncio.gather(self._worker.stop(drain_s), self._reads.drain(drain_s), self._writes.drain(drain_s))
+        await asyncio.gather(
+            self._worker.leave(self._service, drain_s), self._reads.drain(drain_s), self._writes.drain(drain_s)
+        )
         self._reads.close()
         self._writes.close()
         self.models.close()
@@ -137,7 +127,7 @@ class Memory:
                 await self._store.check(len(vector))
             async with _answering("state_store", _CHECK_STATE_S):
                 await self._state.open()
-                await self.resume(tried_too=True)
+                await self.take_up_failed()
 
     # -- reads
 
@@ -226,45 +216,57 @@ class Memory:
 
     async def _submit(self, user_id: str, request: WriteRequest) -> Accepted | Done:
         """Record the write; in synchronous mode wait for its outcome, too."""
-        write_id = str(uuid.uuid4())
         write = writes.NewWrite(
-            id=write_id,
+            id=str(uuid.uuid4()),
             scope=self._scope,
             user_id=user_id,
             kind=request.kind,
+            version=VERSION,
             payload=request.to_json(),
             fingerprint=self.settings.fingerprint,
-            accepted_by=self._worker.id,
+            accepted_by=self._id,
+            waited_for=not self.settings.async_mode,
         )
         async with self._writes.enter():
-            accepted = await self._state.write_statement(
-                lambda conn: writes.accept(conn, write, self._writes.most_pending)
-            )
-        if not accepted:
-            raise Overloaded("error_overload", limit=self._writes.most_pending)
+            if not await self._accept(write, request):
+                raise Overloaded("error_overload", limit=self._writes.most_pending)
         if self.settings.async_mode:
             asyncio.get_running_loop().call_later(_ANSWER_FIRST_S, self._worker.wake)
-            return Accepted(write_id)
+            return Accepted(write.id)
         self._worker.wake()
-        return await self._outcome(write_id)
+        return await self._outcome(write.id)
+
+    async def _accept(self, write: writes.NewWrite, request: WriteRequest) -> bool:
+        """Record the write; False when too many are waiting. A delete_all ends what it makes pointless."""
+        most_pending = self._writes.most_pending
+        if not isinstance(request, DeleteAll):
+            return await self._state.write_statement(lambda conn: writes.accept(conn, write, most_pending))
+        kinds = SUPERSEDED_BY_DELETE_ALL if request.agent_id is None else SUPERSEDED_BY_DELETE_ALL_OF_AGENT
+
+        def accept(conn: Connection) -> bool:
+            writes.supersede(conn, write.scope, write.user_id, kinds, request.agent_id)
+            return writes.accept(conn, write, most_pending)
+
+        return await self._state.write(accept)
 
     async def _outcome(self, write_id: str) -> Done:
         """Wait until the write has ended, whoever ends it.
 
         Raises:
             WriteFailed: it failed for good.
+            Superseded: a later delete_all has ended it, or taken it away after it failed.
         """
         while True:
-            await self._worker.finished(write_id, _RECHECK_S)
+            await self._worker.ended(write_id, _RECHECK_S)
             state = await self._state.read(lambda conn: writes.state_of(conn, self._scope, write_id))
-            if state is None:  # it failed, and a later delete_all took it away before anybody looked
-                raise WriteFailed("error_write_superseded", write_id=write_id)
+            if state is None or state.status == SUPERSEDED:
+                raise Superseded("error_write_superseded", write_id=write_id)
             if state.status == PENDING:
                 continue
             if state.status == FAILED:
                 raise WriteFailed("error_write_failed", write_id=write_id, reason=state.error)
             entries = await self._state.read(lambda conn: history.of_write(conn, write_id))
-            return Done(write_id, entries, int((state.result or {}).get("count", 0)))
+            return Done(write_id, entries, int((state.result or {}).get("count", len(entries))))
 
 
 @asynccontextmanager

@@ -11,12 +11,14 @@ from __future__ import annotations
 import base64
 import sys
 from array import array
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal, Self
 
+from utils.memory.requests import VERSION
 from utils.state.history import Entry
 from utils.stores.protocol import SCOPE_KEYS, Owner, Row, Store, text_hash
+from utils.text import clean
 
 Event = Literal["ADD", "UPDATE", "DELETE"]
 
@@ -48,16 +50,16 @@ class Change:
     vector: tuple[float, ...] | None = None
 
     def entry(self) -> Entry:
-        """The change as the history keeps it."""
+        """The change as the history keeps it: a memory that others wrote may hold what no state store takes."""
         return Entry(
             memory_id=self.memory_id,
             event=self.event,
-            old_memory=self.old_text,
-            new_memory=self.text,
-            created_at=self.created_at,
+            old_memory=_storable(self.old_text),
+            new_memory=_storable(self.text),
+            created_at=str(_storable(self.created_at)),
             updated_at=self.changed_at,
             is_deleted=self.event == "DELETE",
-            agent_id=self.agent_id,
+            agent_id=_storable(self.agent_id),
         )
 
     def to_json(self) -> dict[str, Any]:
@@ -92,12 +94,16 @@ class Plan:
 
     def to_json(self) -> dict[str, Any]:
         """The plan as the state store keeps it."""
-        return {"changes": [change.to_json() for change in self.changes]}
+        return {"v": VERSION, "changes": [change.to_json() for change in self.changes]}
 
     @classmethod
     def from_json(cls, plain: Mapping[str, Any]) -> Self:
         """The inverse of :meth:`to_json`."""
         return cls(tuple(Change.from_json(change) for change in plain["changes"]))
+
+
+def _storable(foreign: object) -> str | None:
+    return None if foreign is None else clean(str(foreign))
 
 
 def _pack(vector: Sequence[float]) -> str:
@@ -122,30 +128,46 @@ def with_vectors(changes: Sequence[Change], vectors: Sequence[Sequence[float]]) 
     )
 
 
-async def apply(plan: Plan, store: Store, owner: Owner) -> None:
+async def apply(plan: Plan, store: Store, owner: Owner, must_be_held: Callable[[], None]) -> list[Change]:
     """Make the store what the plan says. May be cut off anywhere and called again.
 
     Args:
         plan: a committed plan.
         store: where the memories are.
         owner: whose they are; a memory that turns out to be another's is left alone.
+        must_be_held: called right before each change; raises when the change must not be made any more.
+
+    Returns:
+        The changes that were made, in the plan's order; one that found no memory to replace, or another user's, was
+        not.
 
     Raises:
         ServiceError: the store failed; some changes may have been made.
     """
     added = [change for change in plan.changes if change.event == "ADD"]
     if added:
+        must_be_held()
         await store.insert([_added_row(change, owner) for change in added], [_vector(change) for change in added])
-    for change in plan.changes:
-        if change.event == "ADD":
-            continue
-        current = await store.get(change.memory_id)
-        if current is None or current.user_id != owner.user_id:
-            continue
-        if change.event == "DELETE":
-            await store.delete([change.memory_id])
-        else:
-            await store.update(_updated_row(change, current), _vector(change))
+    return [
+        change
+        for change in plan.changes
+        if change.event == "ADD" or await _apply_to_existing(change, store, owner, must_be_held)
+    ]
+
+
+async def _apply_to_existing(change: Change, store: Store, owner: Owner, must_be_held: Callable[[], None]) -> bool:
+    """Replace or delete one memory; whether that is done now, or was by an earlier call."""
+    current = await store.get(change.memory_id)
+    if current is not None and current.user_id != owner.user_id:
+        return False
+    if current is None:
+        return change.event == "DELETE"
+    must_be_held()
+    if change.event == "DELETE":
+        await store.delete([change.memory_id])
+    else:
+        await store.update(_updated_row(change, current), _vector(change))
+    return True
 
 
 def _vector(change: Change) -> tuple[float, ...]:

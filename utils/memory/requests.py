@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Final, Self
+
+# Of the form of requests and plans. A process carries out older ones, too, and leaves newer ones to newer processes.
+VERSION: Final = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,12 +21,12 @@ class WriteRequest:
 
     def to_json(self) -> dict[str, Any]:
         """The request as the state store keeps it."""
-        return asdict(self)
+        return {"v": VERSION, **asdict(self)}
 
     @classmethod
     def from_json(cls, plain: Mapping[str, Any]) -> Self:
         """The inverse of :meth:`to_json`."""
-        return cls(**plain)
+        return cls(**{name: value for name, value in plain.items() if name != "v"})
 
 
 @dataclass(frozen=True, slots=True)

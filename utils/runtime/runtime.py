@@ -1,9 +1,9 @@
-"""The process-wide runtime: one loop, and one :class:`~utils.memory.memory.Memory` per credential set in use.
+"""The process-wide runtime: one loop, and one open credential set for every form of credentials in use.
 
 Tools know credentials and coroutines; what is opened, shared, swapped and closed is decided here. Changed credentials
 are simply another set: new calls use the new one, running calls finish on the old one, which is closed when nobody
 has used it for a while. Everything is opened by the first call that needs it, so that a plugin that is installed but
-idle holds no connection.
+idle holds no connection. A set with accepted writes to carry out stays open, however many there are.
 """
 
 from __future__ import annotations
@@ -15,25 +15,22 @@ import logging
 import threading
 import time
 from collections.abc import Awaitable, Callable, Mapping
-from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Any, Final
 
 from utils import log
 from utils.aio.loop import BackgroundLoop
-from utils.config.state_location import state_location
 from utils.errors import TimedOut
-from utils.runtime.shared import Shared
+from utils.runtime.credential_set import CredentialSet, Places
 
 if TYPE_CHECKING:
     from utils.config.settings import Settings
     from utils.memory.memory import Memory
-    from utils.state.engine import StateStore
-    from utils.stores.protocol import Store
 
 _log = logging.getLogger(__name__)
 
 _MOST_OPEN: Final = 4  # credential sets held open at once; each has its pools
 _IDLE_S: Final = 900.0  # a set nobody called for this long is closed, the latest one excepted
+_LOOK_EVERY_S: Final = 30.0  # how often sets are looked at for that
 _DRAIN_S: Final = 3.0  # SPEC 4: what SIGTERM leaves for running work
 _GRACE_S: Final = 0.5  # how much longer than its time-out a call is waited for, so that it can answer by itself
 
@@ -43,10 +40,11 @@ class Runtime:
 
     def __init__(self) -> None:
         self._loop = BackgroundLoop()
-        self._open: dict[str, _Opened] = {}  # by credentials, least recently used first; touched on the loop only
-        self._stores: Shared[Store] = Shared()
-        self._states: Shared[StateStore] = Shared()
+        self._open: dict[str, CredentialSet] = {}  # by credentials, least recently used first; touched on the loop only
+        self._places = Places()
         self._closing: set[asyncio.Task[None]] = set()
+        self._cleaning: asyncio.Task[None] | None = None
+        self._too_many = asyncio.Event()
         self._parsed: dict[str, Settings] = {}
         self._parsing = threading.Lock()
 
@@ -108,86 +106,57 @@ class Runtime:
         trace: str,
     ) -> T:
         log.trace.set(trace)
-        opened = self._opened(key, settings)
-        opened.calls += 1
-        try:
-            async with asyncio.timeout(timeout_s):
-                memory = await opened.memory()
-                await memory.open()
-                return await operation(memory)
-        finally:
-            opened.calls -= 1
-            opened.used_at = time.monotonic()
+        used = self._set(key, settings)
+        async with used.in_use(), asyncio.timeout(timeout_s):
+            return await operation(await used.memory())
 
-    def _opened(self, key: str, settings: Settings) -> _Opened:
-        opened = self._open.pop(key, None) or _Opened(settings, self._stores, self._states)
-        self._open[key] = opened  # now the most recently used
-        self._close_unused()
-        return opened
+    def _set(self, key: str, settings: Settings) -> CredentialSet:
+        """The open set of these credentials, which is the most recently used one now."""
+        used = self._open.pop(key, None) or CredentialSet(settings, self._places)
+        self._open[key] = used
+        if self._cleaning is None:
+            self._cleaning = asyncio.get_running_loop().create_task(self._close_superfluous())
+        if len(self._open) > _MOST_OPEN:
+            self._too_many.set()
+        return used
 
-    def _close_unused(self) -> None:
-        """Close sets that are over the limit or long unused; one with running calls waits for the next look."""
-        now = time.monotonic()
-        for position, (key, opened) in enumerate(list(self._open.items())[:-1]):
-            superfluous = len(self._open) - position > _MOST_OPEN or now - opened.used_at > _IDLE_S
-            if superfluous and opened.calls == 0:
+    async def _close_superfluous(self) -> None:
+        """Again and again, close the sets that are over the limit or long unused and have nothing left to do."""
+        while True:
+            for key, unused in self._superfluous():
+                if await unused.has_work() or unused.calls or self._open.get(key) is not unused:
+                    continue  # the next look will come
                 del self._open[key]
-                closing = asyncio.get_running_loop().create_task(opened.close(_IDLE_S))
+                closing = asyncio.create_task(unused.close(_IDLE_S))
                 self._closing.add(closing)
                 closing.add_done_callback(self._closing.discard)
+            self._too_many.clear()
+            try:
+                async with asyncio.timeout(_LOOK_EVERY_S):
+                    await self._too_many.wait()
+            except TimeoutError:
+                continue
+
+    def _superfluous(self) -> list[tuple[str, CredentialSet]]:
+        """Sets without running calls that are too many, the longest unused first, or long unused; never the latest."""
+        now, too_many = time.monotonic(), len(self._open) - _MOST_OPEN
+        earlier = list(self._open.items())[:-1]
+        return [
+            (key, one)
+            for place, (key, one) in enumerate(earlier)
+            if one.calls == 0 and (place < too_many or now - one.used_at > _IDLE_S)
+        ]
 
     def stop(self) -> None:
         """Take no new call, drain for at most 3 s, close every pool, stop the loop. Idempotent."""
         self._loop.stop(self._close_all(), _DRAIN_S + _GRACE_S)
 
     async def _close_all(self) -> None:
+        if self._cleaning is not None:
+            self._cleaning.cancel()
         async with asyncio.TaskGroup() as closing:
-            for opened in self._open.values():
-                closing.create_task(opened.close(_DRAIN_S))
-
-
-class _Opened:
-    """One credential set in use: its memory, how many calls run on it, and when the last one ended."""
-
-    def __init__(self, settings: Settings, stores: Shared[Store], states: Shared[StateStore]) -> None:
-        self.calls = 0
-        self.used_at = time.monotonic()
-        self._settings = settings
-        self._stores = stores
-        self._states = states
-        self._making = asyncio.Lock()
-        self._memory: Memory | None = None
-
-    async def memory(self) -> Memory:
-        """The set's memory, made at the first call."""
-        if self._memory is None:
-            async with self._making:
-                if self._memory is None:
-                    self._memory = await self._make()
-        return self._memory
-
-    async def _make(self) -> Memory:
-        from utils.memory.memory import Memory
-        from utils.state.engine import StateStore
-        from utils.stores.building import build_store
-
-        settings = self._settings
-        location = state_location(settings)
-        async with AsyncExitStack() as acquired:  # the second may fail, or be cancelled while a predecessor closes
-            state = await self._states.acquire(location, lambda: StateStore(location))
-            acquired.push_async_callback(self._states.release, location)
-            store = await self._stores.acquire(settings.store_fingerprint, lambda: build_store(settings))
-            acquired.pop_all()
-        return Memory(settings, store, state)
-
-    async def close(self, drain_s: float) -> None:
-        """Drain, then let go of what is shared with other sets."""
-        async with self._making:
-            memory, self._memory = self._memory, None
-        if memory is not None:
-            await memory.close(drain_s)
-            await self._stores.release(self._settings.store_fingerprint)
-            await self._states.release(state_location(self._settings))
+            for each in self._open.values():
+                closing.create_task(each.close(_DRAIN_S))
 
 
 def _key(credentials: Mapping[str, Any]) -> str:

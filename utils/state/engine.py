@@ -26,7 +26,8 @@ from sqlalchemy.pool import StaticPool
 from utils.aio.blocking import NativeThread, ThreadPool
 from utils.config.state_location import PostgresLocation, SqliteLocation
 from utils.errors import ServiceRejected, ServiceUnavailable
-from utils.state import migrations, tables
+from utils.state import tables
+from utils.state.migrations.migrate import migrate
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -65,7 +66,7 @@ class StateStore:
         async with self._opening:
             if not self._open:
                 with _mapped_errors():
-                    await self._backend.write(migrations.migrate)
+                    await self._backend.write(migrate)
                 self._open = True
 
     async def close(self) -> None:

@@ -52,67 +52,90 @@ def _sqlite_now(_element: epoch_now, _compiler: Any, **_options: Any) -> str:
 
 schema_version: Final = Table("schema_version", metadata, Column("version", Integer, nullable=False))
 
-# One row per user with writes: who works on them now. `token` is the fencing token, one higher with every lease.
+# One row per user with writes: who works on them now, and when there is something to do.
+#
+# `due_at` is null when nothing is pending, DUE_NOW when there is work, else the time of the next attempt. "Now" is a
+# constant and no time: a clock that is set back must not make a user wait. `waiting_since` only orders the queues that
+# are due. `token` is the fencing token, one higher with every lease.
 write_queues: Final = Table(
     "write_queues",
     metadata,
     Column("scope", String(64), primary_key=True),
-    Column("user_id", String(512), primary_key=True),
-    Column("fingerprint", String(64), nullable=False),
+    Column("user_id", Text, primary_key=True),
     Column("owner", String(64)),
     Column("token", BigInteger, nullable=False, server_default=text("0")),
     Column("lease_expires_at", Double),
     Column("due_at", Double),
+    Column("waiting_since", Double, nullable=False, server_default=text("0")),
     Index("write_queues_due", "scope", "due_at"),
 )
+DUE_NOW: Final = 0.0
 
 PENDING: Final = "pending"
 DONE: Final = "done"
 FAILED: Final = "failed"
+SUPERSEDED: Final = "superseded"  # by a delete_all that was accepted later
 
-# One row per accepted write; `status` is one of these three. `payload` and `plan` hold user text and are erased
-# when it is done; `parked` marks failures of a service, which are tried again under other credentials.
+# One row per accepted write; `status` is one of these four. `payload` and `plan` hold user text and are erased when
+# it ends otherwise than by failing. `parked` marks failures of a service, which are tried again under other
+# credentials; `waited_for` a write whose caller waits: it is tried twice and then not any more. `version` is that of
+# the form of payload and plan: a process leaves alone what it does not know.
 writes: Final = Table(
     "writes",
     metadata,
     Column("seq", _Sequence, primary_key=True, autoincrement=True),
     Column("id", String(36), nullable=False, unique=True),
     Column("scope", String(64), nullable=False),
-    Column("user_id", String(512), nullable=False),
+    Column("user_id", Text, nullable=False),
     Column("kind", String(16), nullable=False),
+    Column("version", Integer, nullable=False, server_default=text("1")),
     Column("fingerprint", String(64), nullable=False),
     Column("accepted_by", String(64), nullable=False),
-    Column("status", String(8), nullable=False),
+    Column("waited_for", Boolean, nullable=False, server_default=text("false")),
+    Column("status", String(16), nullable=False),
     Column("parked", Boolean, nullable=False, server_default=text("false")),
     Column("payload", JSON(none_as_null=True)),
     Column("plan", JSON(none_as_null=True)),
     Column("result", JSON(none_as_null=True)),
     Column("attempts", Integer, nullable=False, server_default=text("0")),
     Column("next_attempt_at", Double, nullable=False),
-    Column("error_code", String(32)),
-    Column("error", Text),
     Column("created_at", Double, nullable=False),
     Column("finished_at", Double),
+    Column("error_code", String(32)),
+    Column("error", Text),
     Index("writes_of_user", "scope", "user_id", "status", "seq"),
     Index("writes_accepted_by", "accepted_by", "status", "next_attempt_at"),
     Index("writes_finished", "status", "finished_at"),
 )
 
+# Who works on the writes of a store, one row for each worker and fingerprint it serves. A fingerprint that nobody
+# has served for minutes is nobody's any more: its writes may be carried out under other credentials.
+workers: Final = Table(
+    "workers",
+    metadata,
+    Column("id", String(64), primary_key=True),
+    Column("fingerprint", String(64), primary_key=True),
+    Column("scope", String(64), nullable=False),
+    Column("seen_at", Double, nullable=False),
+    Index("workers_of_fingerprint", "scope", "fingerprint", "seen_at"),
+)
+
 # What happened to every memory. One write changes a memory at most once, which makes recording it twice harmless.
+# Ids and times are text of any length: memories that others wrote hold what they like there.
 history: Final = Table(
     "history",
     metadata,
     Column("seq", _Sequence, primary_key=True, autoincrement=True),
     Column("scope", String(64), nullable=False),
-    Column("user_id", String(512), nullable=False),
-    Column("agent_id", String(512)),
-    Column("memory_id", String(512), nullable=False),
+    Column("user_id", Text, nullable=False),
+    Column("agent_id", Text),
+    Column("memory_id", Text, nullable=False),
     Column("write_id", String(36), nullable=False),
     Column("event", String(8), nullable=False),
     Column("old_memory", Text),
     Column("new_memory", Text),
-    Column("created_at", String(40), nullable=False),
-    Column("updated_at", String(40), nullable=False),
+    Column("created_at", Text, nullable=False),
+    Column("updated_at", Text, nullable=False),
     Column("is_deleted", Boolean, nullable=False),
     UniqueConstraint("write_id", "memory_id", name="history_once"),
     Index("history_of_memory", "scope", "memory_id", "seq"),

@@ -1,42 +1,46 @@
 """Accepted writes: from the moment they are promised until their effect is committed.
 
-The unit of work is a *queue*: one user's writes in one vector store. A worker leases a queue, carries out its head,
-then the next, and lets go; so a user's writes are carried out one at a time, in the order they were accepted, whoever
-does it. A lease is a row changed by one conditional statement; it ends by itself when a dead worker no longer renews
-it, and every new lease raises the queue's fencing token. Whatever a worker commits, it commits under a lock on the
-queue's row after comparing that token (:func:`hold`), so a worker that lost its lease cannot change anything any
-more.
-
-Every function takes an open transaction; none commits. Promises that need two functions together say so.
+A write is pending, and then done, failed or superseded by a ``delete_all``. It is carried out by whoever holds the
+lease on its user's queue (``queues``); how a lease is compared stands there, too. Every function takes an open
+transaction; none commits. Promises that need two functions together say so.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, fields
+from functools import cache
 from typing import Any, Final
 
 from sqlalchemy import (
     ColumnElement,
     Connection,
-    Executable,
+    Integer,
+    Select,
     and_,
     bindparam,
     case,
-    collate,
     delete,
     func,
+    literal,
     select,
     update,
 )
+from sqlalchemy.dialects import postgresql, sqlite
 
-from utils.errors import LeaseLost
-from utils.state import statements
-from utils.state.tables import DONE, FAILED, PENDING, epoch_now, write_queues, writes
-
-# A queue whose own credentials nobody uses any more is taken over by other credentials of the same store after this
-# long.
-ORPHANED_AFTER_S: Final = 15.0
+from utils.errors import Superseded
+from utils.state import queues
+from utils.state.queues import HELD, NEXT_ATTEMPT, PENDING_THERE, Claim, Known, is_due
+from utils.state.tables import (
+    DONE,
+    DUE_NOW,
+    FAILED,
+    PENDING,
+    SUPERSEDED,
+    epoch_now,
+    write_queues,
+    writes,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,31 +49,25 @@ class NewWrite:
 
     Attributes:
         id: chosen by the caller (a UUID in text form); answered to the user as ``write_id``.
-        scope: the vector store it belongs to (``Settings.store_identity``).
+        scope: the vector store it belongs to (``Identity.scope``).
         user_id: whose memories it changes.
-        kind: add, update, delete or delete_all.
+        kind: names the handler that will carry it out.
+        version: of the form of ``payload`` and of the plan that will be made of it.
         payload: what to do, as JSON.
-        fingerprint: of the credentials it was accepted under.
-        accepted_by: the accepting process.
+        fingerprint: of the credentials it is accepted under.
+        accepted_by: who accepts it, for the overload guard.
+        waited_for: its caller waits for the outcome, and nothing must be done after that has been told.
     """
 
     id: str
     scope: str
     user_id: str
     kind: str
+    version: int
     payload: Mapping[str, Any]
     fingerprint: str
     accepted_by: str
-
-
-@dataclass(frozen=True, slots=True)
-class Claim:
-    """A lease on one queue: only its holder, and only with this token, may commit anything about the queue's writes."""
-
-    scope: str
-    user_id: str
-    owner: str
-    token: int
+    waited_for: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,10 +77,11 @@ class Write:
     id: str
     user_id: str
     kind: str
+    version: int
     payload: Mapping[str, Any]
     plan: Mapping[str, Any] | None
     attempts: int
-    wait_s: float
+    waited_for: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,65 +99,140 @@ class WriteState:
     finished_at: float | None
 
 
+# -- accepting
+
+_of_given_user: Final = and_(
+    write_queues.c.scope == bindparam("scope"),
+    write_queues.c.user_id == bindparam("user_id"),
+)
+# Writes of this acceptor that could be carried out now. Those that wait for a next attempt occupy nobody, and the
+# write itself does not count when it is sent again after a lost connection.
+_room: Final = (
+    select(func.count())
+    .where(writes.c.accepted_by == bindparam("accepted_by"), writes.c.status == PENDING)
+    .where(is_due(writes.c.next_attempt_at), writes.c.id != bindparam("id"))
+    .scalar_subquery()
+) < bindparam("most_pending", type_=Integer())
+
+
+def _wake(dialect_insert: Any) -> Any:
+    """Make the queue due now, unless it is due at another time already; make it, if this is the user's first write."""
+    queue = write_queues.c
+    fresh = dialect_insert(write_queues).values(
+        scope=bindparam("scope"), user_id=bindparam("user_id"), due_at=DUE_NOW, waiting_since=epoch_now()
+    )
+    return fresh.on_conflict_do_update(
+        index_elements=[queue.scope, queue.user_id],
+        set_={
+            "due_at": func.coalesce(queue.due_at, fresh.excluded.due_at),
+            "waiting_since": case((queue.due_at.is_(None), epoch_now()), else_=queue.waiting_since),
+        },
+    )
+
+
+def _record(dialect_insert: Any, due_at: ColumnElement[float]) -> Any:
+    """Insert the write, if there is room; sent again it finds itself there already, which is as good.
+
+    Behind a head that waits for its next attempt it waits as long.
+    """
+    given = [field.name for field in fields(NewWrite)]
+    values: dict[str, ColumnElement[Any]] = {name: bindparam(name, type_=writes.c[name].type) for name in given}
+    values["status"] = literal(PENDING)
+    values["next_attempt_at"] = case((is_due(due_at), DUE_NOW), else_=due_at)
+    values["created_at"] = epoch_now()
+    fresh = dialect_insert(writes).from_select(list(values), select(*values.values()).where(_room))
+    once = fresh.on_conflict_do_update(index_elements=[writes.c.id], set_={"id": fresh.excluded.id})
+    return once.returning(writes.c.seq)
+
+
+# On PostgreSQL one round trip: `woken` has its row when the queue is locked, and only then the write gets its number.
+_woken: Final = _wake(postgresql.insert).returning(write_queues.c.due_at).cte("woken")
+_ACCEPT_POSTGRESQL: Final = _record(postgresql.insert, _woken.c.due_at)
+_WAKE_SQLITE: Final = _wake(sqlite.insert)
+_RECORD_SQLITE: Final = _record(sqlite.insert, select(write_queues.c.due_at).where(_of_given_user).scalar_subquery())
+
+
 def accept(conn: Connection, write: NewWrite, most_pending: int) -> bool:
-    """Record a write and wake its queue; False when ``most_pending`` of the accepting process are already waiting.
+    """Record a write and wake its queue; False when ``most_pending`` of its acceptor are already waiting.
 
     The queue's row is locked first, so that writes accepted at once for one user get their numbers in commit order.
-    Writes that wait for a next attempt, their own or that of one before them, do not count against the guard: they
-    occupy nobody. One statement on PostgreSQL, which may be sent twice: it has the same effect as once.
+    One statement on PostgreSQL, which may be sent twice: it has the same effect as once.
     """
-    values = {**_fields(write), "most_pending": most_pending}
+    values = {**{field.name: getattr(write, field.name) for field in fields(write)}, "most_pending": most_pending}
     if conn.dialect.name == "postgresql":
-        return conn.execute(statements.ACCEPT_POSTGRESQL, values).first() is not None
-    conn.execute(statements.WAKE_SQLITE, values)
-    return conn.execute(statements.RECORD_SQLITE, values).first() is not None
+        return conn.execute(_ACCEPT_POSTGRESQL, values).first() is not None
+    conn.execute(_WAKE_SQLITE, values)
+    return conn.execute(_RECORD_SQLITE, values).first() is not None
 
 
-def claim(conn: Connection, *, scope: str, fingerprint: str, owner: str, most: int, lease_s: float) -> list[Claim]:
-    """Lease up to ``most`` due queues of ``scope`` that nobody holds, longest waiting first.
+def supersede(conn: Connection, scope: str, user_id: str, kinds: Collection[str], agent_id: str | None) -> int:
+    """End the user's pending writes of these kinds without carrying them out; how many it were.
+
+    Call it in the transaction that accepts the ``delete_all`` they are superseded by, and before that: a worker that
+    has one of them in work finds out when it commits.
 
     Args:
+        conn: an open transaction.
         scope: the vector store.
-        fingerprint: the worker's credentials; queues accepted under others are left to those for
-            :data:`ORPHANED_AFTER_S`.
-        owner: the worker, in the lease.
-        most: how many queues it can work on.
-        lease_s: seconds until the leases end unless renewed.
-
-    One statement; sent twice, the leases it took the first time run out unused.
+        user_id: whose writes.
+        kinds: which of them.
+        agent_id: only those that name this agent in their payload; None: all.
     """
-    values = {"for_scope": scope, "for_fingerprint": fingerprint, "for_owner": owner, "most": most}
-    leased = conn.execute(statements.CLAIM, {**values, "lease_s": lease_s, "orphaned_s": ORPHANED_AFTER_S})
-    return [Claim(*row) for row in leased]
+    here = {"held_scope": scope, "held_user_id": user_id}
+    queue = and_(write_queues.c.scope == scope, write_queues.c.user_id == user_id)
+    queues.lock(conn, queue)  # a worker locks the queue before it changes a write: in the same order here
+    superseded = and_(PENDING_THERE, writes.c.kind.in_(kinds))
+    if agent_id is not None:
+        superseded = and_(superseded, writes.c.payload["agent_id"].as_string() == agent_id)
+    ended = {"status": SUPERSEDED, "payload": None, "plan": None, "finished_at": epoch_now()}
+    count = conn.execute(update(writes).where(superseded).values(ended), here).rowcount
+    if count:  # what is left may have waited for one of those
+        conn.execute(update(writes).where(PENDING_THERE).values(next_attempt_at=DUE_NOW), here)
+        conn.execute(update(write_queues).where(queue).values(due_at=NEXT_ATTEMPT), here)
+    return count
 
 
-def renew(conn: Connection, claims: Sequence[Claim], lease_s: float) -> list[Claim]:
-    """Extend the leases in ``claims`` that are still held; the ones that were lost are returned."""
-    in_order = sorted(claims, key=lambda one: one.user_id.encode())  # see _lock_in_order
-    return [held for held in in_order if conn.execute(statements.RENEW, _named(held, lease_s=lease_s)).first() is None]
+# -- what a lease's holder does
 
 
-def end_leases(conn: Connection, scope: str, owners: Sequence[str], in_s: float) -> None:
-    """Let the leases of ``owners``, who are dead, end in ``in_s`` seconds, unless they end sooner anyway."""
-    queue, ends = write_queues.c, epoch_now() + in_s
-    theirs = and_(queue.scope == scope, queue.owner.in_(owners), queue.lease_expires_at > ends)
-    _lock_in_order(conn, theirs)
-    conn.execute(update(write_queues).where(theirs).values(lease_expires_at=ends))
+@cache
+def _head(known: Known) -> Select[Any]:
+    wanted = [writes.c[field.name] for field in fields(Write)]
+    ready = and_(is_due(writes.c.next_attempt_at), queues.may_carry_out(known))
+    return select(case((ready, 1), else_=0), *wanted).where(PENDING_THERE).order_by(writes.c.seq).limit(1)
 
 
-def hold(conn: Connection, held: Claim) -> None:
-    """Lock the queue for the rest of the transaction and make sure ``held`` is still its lease.
-
-    Raises:
-        LeaseLost: another worker has it by now.
+def head(conn: Connection, held: Claim, fingerprint: str, known: Known) -> Write | None:
+    """The oldest pending write of the queue; None when there is none, when its time has not come, or when it is one
+    that may not be carried out here (see ``queues.claim``).
     """
-    _must_return(conn, statements.HOLD, _named(held))
+    row = conn.execute(_head(known), held.parameters(for_fingerprint=fingerprint)).first()
+    return Write(*row[1:]) if row is not None and row[0] else None
 
 
-def head(conn: Connection, held: Claim) -> Write | None:
-    """The oldest pending write of the queue, with the seconds until its next attempt; None when there is none."""
-    row = conn.execute(statements.HEAD, _named(held)).first()
-    return None if row is None else Write(*row)
+_held_write: Final = and_(
+    writes.c.id == bindparam("write_id"), writes.c.status == PENDING, select(HELD.c.token).exists()
+)
+_RECORD_PLAN: Final = (
+    update(writes)
+    .where(_held_write)
+    .values(plan=bindparam("the_plan", type_=writes.c.plan.type))
+    .returning(writes.c.id)
+)
+_FINISH: Final = (
+    update(writes)
+    .where(_held_write)
+    .values(
+        status=DONE,
+        payload=None,
+        plan=None,
+        result=bindparam("the_result", type_=writes.c.result.type),
+        finished_at=epoch_now(),
+        error_code=None,
+        error=None,
+    )
+    .returning(writes.c.id)
+)
 
 
 def record_plan(conn: Connection, held: Claim, write_id: str, plan: Mapping[str, Any]) -> None:
@@ -168,110 +242,104 @@ def record_plan(conn: Connection, held: Claim, write_id: str, plan: Mapping[str,
 
     Raises:
         LeaseLost: another worker has the queue by now; nothing was changed.
+        Superseded: the write has been superseded meanwhile; nothing was changed.
     """
-    _must_return(conn, statements.RECORD_PLAN, _named(held, write_id=write_id, the_plan=plan))
+    if conn.execute(_RECORD_PLAN, held.parameters(write_id=write_id, the_plan=plan)).first() is None:
+        _refuse(conn, held, write_id)
 
 
 def finish(conn: Connection, held: Claim, write_id: str, result: Mapping[str, Any]) -> None:
-    """Mark a write as carried out and erase its text; ``result`` keeps ids, events and counts only. Like :func:`hold`,
-    it locks the queue.
+    """Mark a write as carried out and erase its text; ``result`` keeps ids, events and counts only. It locks the queue
+    first, like ``queues.hold``: what is changed after it in the same transaction is changed by the lease's holder.
+
+    Raises:
+        LeaseLost, Superseded: as :func:`record_plan`.
+    """
+    if conn.execute(_FINISH, held.parameters(write_id=write_id, the_result=result)).first() is None:
+        _refuse(conn, held, write_id)
+
+
+def _refuse(conn: Connection, held: Claim, write_id: str) -> None:
+    queues.hold(conn, held)
+    raise Superseded("error_write_superseded", write_id=write_id)
+
+
+def fail(conn: Connection, held: Claim, write_id: str, *, code: str, reason: str, parked: bool) -> None:
+    """Give a write up, with its reason. It keeps its payload; a parked one is taken up again by :func:`unpark`.
 
     Raises:
         LeaseLost: another worker has the queue by now; nothing was changed.
     """
-    _must_return(conn, statements.FINISH, _named(held, write_id=write_id, the_result=result))
-
-
-def fail(conn: Connection, held: Claim, write_id: str, *, code: str, reason: str, parked: bool) -> None:
-    """Give a write up, with its reason. It keeps its payload; a parked one is taken up again by :func:`unpark`."""
-    hold(conn, held)
+    queues.hold(conn, held)
     conn.execute(
         update(writes)
-        .where(writes.c.id == write_id)
+        .where(writes.c.id == write_id, writes.c.status == PENDING)
         .values(status=FAILED, parked=parked, finished_at=epoch_now(), error_code=code, error=reason)
     )
 
 
-def postpone(conn: Connection, held: Claim, write_id: str, *, delay_s: float, code: str, reason: str) -> None:
-    """Count a failed attempt and set the next one; the queue's other writes wait with it, so that order is kept."""
-    hold(conn, held)
+def postpone(
+    conn: Connection, held: Claim, write_id: str, *, attempts: int, delay_s: float, code: str, reason: str
+) -> None:
+    """Record how many attempts have failed and set the next one; the queue's other writes wait with it, so that order
+    is kept.
+
+    Raises:
+        LeaseLost: another worker has the queue by now; nothing was changed.
+    """
+    queues.hold(conn, held)
     next_attempt_at = epoch_now() + delay_s
     behind = and_(writes.c.scope == held.scope, writes.c.user_id == held.user_id, writes.c.status == PENDING)
-    conn.execute(update(writes).where(behind, writes.c.id != write_id).values(next_attempt_at=next_attempt_at))
+    conn.execute(update(writes).where(behind).values(next_attempt_at=next_attempt_at))
     conn.execute(
         update(writes)
-        .where(writes.c.id == write_id)
-        .values(attempts=writes.c.attempts + 1, next_attempt_at=next_attempt_at, error_code=code, error=reason)
+        .where(writes.c.id == write_id, writes.c.status == PENDING)
+        .values(attempts=attempts, error_code=code, error=reason)
     )
 
 
-def release(conn: Connection, held: Claim) -> None:
-    """Give the queue back; it becomes due again when its head is.
+def next_or_release(conn: Connection, held: Claim, fingerprint: str, known: Known) -> Write | None:
+    """The queue's next write, as :func:`head`; where there is None, the queue is given back.
 
-    Two statements on purpose: the first locks the row, and only a statement begun after that sees a write that was
-    being accepted meanwhile.
-
-    Raises:
-        LeaseLost: another worker has it by now.
+    Call it in a transaction that has locked the queue: then it sees a write that was being accepted meanwhile.
     """
-    hold(conn, held)
-    _must_return(conn, statements.RELEASE, _named(held))
+    write = head(conn, held, fingerprint, known)
+    if write is None:
+        queues.release(conn, held)
+    return write
 
 
-def next_or_release(conn: Connection, held: Claim) -> Write | None:
-    """The queue's next write, if it is due; else the queue is given back and there is None.
-
-    Call it in a transaction that has locked the queue (:func:`hold`, :func:`finish`, :func:`fail`, :func:`postpone`):
-    then it sees a write that was being accepted meanwhile.
-    """
-    write = head(conn, held)
-    if write is not None and write.wait_s <= 0:
-        return write
-    _must_return(conn, statements.RELEASE, _named(held))
-    return None
+# -- failed ones
 
 
-def _lock_in_order(conn: Connection, these: ColumnElement[bool]) -> None:
-    """Lock several queues as everybody does who locks more than one: by the bytes of the user ids, so that no two wait
-    for each other. SQLite has one writer at a time.
-    """
-    if conn.dialect.name == "postgresql":
-        queues = select(write_queues.c.user_id).where(these).order_by(collate(write_queues.c.user_id, "C"))
-        conn.execute(queues.with_for_update())
-
-
-def _named(held: Claim, **more: Any) -> dict[str, Any]:
-    return {**{f"held_{name}": value for name, value in _fields(held).items()}, **more}
-
-
-def _fields(given: NewWrite | Claim) -> dict[str, Any]:
-    return {field.name: getattr(given, field.name) for field in fields(given)}
-
-
-def _must_return(conn: Connection, statement: Executable, values: Mapping[str, Any]) -> None:
-    if conn.execute(statement, values).first() is None:
-        raise LeaseLost("error_lease_lost")
-
-
-def unpark(conn: Connection, scope: str, fingerprint: str, *, tried_too: bool = False) -> int:
-    """Put the parked writes of ``scope`` back in line, each in its old place; how many there were.
+def unpark(conn: Connection, scope: str, fingerprint: str, known: Known, *, own: bool = False) -> int:
+    """Put parked writes of ``scope`` back in line, each in its old place; how many there were.
 
     Args:
         conn: an open transaction.
         scope: the vector store.
         fingerprint: the credentials that will carry them out.
-        tried_too: also the ones that failed under these very credentials (they have just been validated).
+        known: what can be carried out here.
+        own: those that failed under these very credentials (they have just been validated). Otherwise those of
+            credentials that nobody has served for ``queues.UNSEEN_AFTER_S``.
     """
-    parked = and_(writes.c.scope == scope, writes.c.status == FAILED, writes.c.parked.is_(True))
-    if not tried_too:
-        parked = and_(parked, writes.c.fingerprint != fingerprint)
-    users = select(writes.c.user_id).where(parked).distinct()
-    theirs = and_(write_queues.c.scope == scope, write_queues.c.user_id.in_(users))
-    _lock_in_order(conn, theirs)
-    conn.execute(update(write_queues).where(theirs).values(due_at=epoch_now(), fingerprint=fingerprint))
-    fresh = {"status": PENDING, "parked": False, "attempts": 0, "finished_at": None, "error": None, "error_code": None}
-    revived = update(writes).where(parked)
-    return conn.execute(revived.values(fingerprint=fingerprint, next_attempt_at=epoch_now(), **fresh)).rowcount
+    theirs = and_(writes.c.scope == scope, writes.c.status == FAILED, writes.c.parked.is_(True))
+    mine = writes.c.fingerprint == fingerprint
+    parked = and_(theirs, mine if own else and_(~mine, queues.may_carry_out(known)))
+    values = {"for_fingerprint": fingerprint}
+    users = list(conn.execute(select(writes.c.user_id).where(parked).distinct(), values).scalars())
+    if not users:
+        return 0
+    their_queues = and_(write_queues.c.scope == scope, write_queues.c.user_id.in_(users))
+    queues.lock(conn, their_queues)
+    revived = {"status": PENDING, "parked": False, "attempts": 0, "finished_at": None, "next_attempt_at": DUE_NOW}
+    none = {"error": None, "error_code": None}
+    count = conn.execute(
+        update(writes).where(parked, writes.c.user_id.in_(users)).values(fingerprint=fingerprint, **revived, **none),
+        values,
+    ).rowcount
+    queues.make_due(conn, their_queues)
+    return count
 
 
 def drop_failed_before(conn: Connection, held: Claim, write_id: str, agent_id: str | None) -> None:
@@ -280,15 +348,17 @@ def drop_failed_before(conn: Connection, held: Claim, write_id: str, agent_id: s
     """
     mine = and_(writes.c.scope == held.scope, writes.c.user_id == held.user_id, writes.c.status == FAILED)
     accepted_at = select(writes.c.seq).where(writes.c.id == write_id).scalar_subquery()
-    earlier = conn.execute(select(writes.c.id, writes.c.payload).where(mine, writes.c.seq < accepted_at)).all()
-    superseded = [row.id for row in earlier if agent_id is None or row.payload.get("agent_id") == agent_id]
-    conn.execute(delete(writes).where(writes.c.id.in_(superseded)))
+    of_agent = writes.c.payload["agent_id"].as_string() == agent_id
+    earlier = and_(mine, writes.c.seq < accepted_at)
+    conn.execute(delete(writes).where(earlier if agent_id is None else and_(earlier, of_agent)))
 
+
+# -- looking
 
 _counts = select(
     func.coalesce(func.sum(case((writes.c.status == PENDING, 1), else_=0)), 0),
     func.coalesce(func.sum(case((writes.c.status == FAILED, 1), else_=0)), 0),
-).where(writes.c.scope == bindparam("scope"), writes.c.status != DONE)
+).where(writes.c.scope == bindparam("scope"), writes.c.status.in_((PENDING, FAILED)))
 _counts_of_user = _counts.where(writes.c.user_id == bindparam("user_id"))
 
 
@@ -301,30 +371,27 @@ def counts(conn: Connection, scope: str, user_id: str | None = None) -> tuple[in
     return int(row[0]), int(row[1])
 
 
+def fingerprints_with_work(conn: Connection, scope: str) -> frozenset[str]:
+    """The fingerprints under which writes of ``scope`` are pending."""
+    waiting = select(writes.c.fingerprint).where(writes.c.scope == scope, writes.c.status == PENDING).distinct()
+    return frozenset(conn.execute(waiting).scalars())
+
+
 def state_of(conn: Connection, scope: str, write_id: str) -> WriteState | None:
     """What became of a write; None when it is unknown here (or old enough to be gone)."""
-    columns = writes.c
-    row = conn.execute(
-        select(
-            columns.user_id,
-            columns.kind,
-            columns.status,
-            columns.attempts,
-            columns.result,
-            columns.error_code,
-            columns.error,
-            columns.created_at,
-            columns.finished_at,
-        ).where(columns.scope == scope, columns.id == write_id)
-    ).first()
-    return None if row is None else WriteState(**row._mapping)
+    wanted = [writes.c[field.name] for field in fields(WriteState)]
+    row = conn.execute(select(*wanted).where(writes.c.scope == scope, writes.c.id == write_id)).first()
+    return None if row is None else WriteState(*row)
 
 
-def purge(conn: Connection, *, status: str, older_than_s: float, most: int) -> int:
-    """Delete up to ``most`` writes of ``status`` that ended more than ``older_than_s`` ago; how many it were."""
+def purge(conn: Connection, *, older_than_s: float, most: int) -> int:
+    """Delete up to ``most`` writes that were done or superseded more than ``older_than_s`` ago; how many it were.
+
+    Failed ones stay, with their reason, until their user's memories are deleted.
+    """
     old = (
         select(writes.c.seq)
-        .where(writes.c.status == status, writes.c.finished_at < epoch_now() - older_than_s)
+        .where(writes.c.status.in_((DONE, SUPERSEDED)), writes.c.finished_at < epoch_now() - older_than_s)
         .limit(most)
     )
     return conn.execute(delete(writes).where(writes.c.seq.in_(old))).rowcount

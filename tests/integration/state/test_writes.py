@@ -11,19 +11,28 @@ import pytest
 import sqlalchemy as sa
 
 from playground.postgres import Database
-from utils.config.state_location import PostgresLocation, SqliteLocation
-from utils.errors import LeaseLost
-from utils.state import history, tables, writes
+from utils.config.state_location import PostgresLocation
+from utils.errors import LeaseLost, Superseded
+from utils.state import history, queues, tables, workers, writes
 from utils.state.engine import StateStore
 from utils.state.tables import DONE
 
 SCOPE, MINE, OTHERS = "store-1", "fingerprint-1", "fingerprint-2"
+KNOWN = frozenset({("add", 1), ("update", 1), ("delete_all", 1)})
 
 
 def new_write(
-    user_id: str, *, scope: str = SCOPE, fingerprint: str = MINE, process: str = "process-1"
+    user_id: str,
+    *,
+    kind: str = "add",
+    version: int = 1,
+    agent_id: str | None = None,
+    scope: str = SCOPE,
+    fingerprint: str = MINE,
+    process: str = "process-1",
 ) -> writes.NewWrite:
-    return writes.NewWrite(str(uuid.uuid4()), scope, user_id, "add", {"user": "I like tea"}, fingerprint, process)
+    payload = {"user": "I like tea", "agent_id": agent_id}
+    return writes.NewWrite(str(uuid.uuid4()), scope, user_id, kind, version, payload, fingerprint, process)
 
 
 async def accept(state: StateStore, write: writes.NewWrite, most_pending: int = 1000) -> bool:
@@ -31,15 +40,35 @@ async def accept(state: StateStore, write: writes.NewWrite, most_pending: int = 
 
 
 async def claim(
-    state: StateStore, owner: str = "worker-1", most: int = 10, fingerprint: str = MINE, lease_s: float = 60.0
-) -> list[writes.Claim]:
+    state: StateStore,
+    owner: str = "worker-1",
+    most: int = 10,
+    fingerprint: str = MINE,
+    known: queues.Known = KNOWN,
+    lease_s: float = 60.0,
+) -> list[queues.Claim]:
     return await state.write(
-        lambda conn: writes.claim(conn, scope=SCOPE, fingerprint=fingerprint, owner=owner, most=most, lease_s=lease_s)
+        lambda conn: queues.claim(
+            conn, scope=SCOPE, fingerprint=fingerprint, known=known, owner=owner, most=most, lease_s=lease_s
+        )
     )
 
 
-async def head(state: StateStore, held: writes.Claim) -> writes.Write | None:
-    return await state.read(lambda conn: writes.head(conn, held))
+async def head(
+    state: StateStore, held: queues.Claim, fingerprint: str = MINE, known: queues.Known = KNOWN
+) -> writes.Write | None:
+    return await state.read(lambda conn: writes.head(conn, held, fingerprint, known))
+
+
+async def seen(state: StateStore, fingerprint: str) -> None:
+    await state.write(lambda conn: workers.seen(conn, "a worker", SCOPE, [fingerprint]))
+
+
+async def age(state: StateStore, seconds: float) -> None:
+    """As if nobody had been seen since."""
+    await state.write(
+        lambda conn: conn.execute(sa.update(tables.workers).values(seen_at=tables.workers.c.seen_at - seconds))
+    )
 
 
 async def do(state: StateStore, function: Any, *args: Any, **kwargs: Any) -> Any:
@@ -74,7 +103,7 @@ async def test_a_write_accepted_while_its_queue_is_held_is_not_lost(state: State
     await do(state, writes.finish, held, first.id, {})
     late = new_write("alice")
     await accept(state, late)
-    await do(state, writes.release, held)
+    await do(state, queues.hold_and_release, held)
     [held] = await claim(state)
     found = await head(state, held)
     assert found is not None and found.id == late.id
@@ -86,7 +115,7 @@ async def test_a_released_empty_queue_is_not_due(state: StateStore) -> None:
     write = await head(state, held)
     assert write is not None
     await do(state, writes.finish, held, write.id, {})
-    await do(state, writes.release, held)
+    await do(state, queues.hold_and_release, held)
     assert await claim(state) == []
 
 
@@ -99,15 +128,16 @@ async def test_an_ended_lease_is_taken_over_and_the_old_holder_can_commit_nothin
     for refused in (
         (writes.record_plan, stale, write.id, {"changes": []}),
         (writes.finish, stale, write.id, {}),
-        (writes.release, stale),
+        (queues.hold_and_release, stale),
     ):
         with pytest.raises(LeaseLost):
             await do(state, *refused)
     with pytest.raises(LeaseLost):
         await do(state, writes.fail, stale, write.id, code="x", reason="y", parked=False)
     with pytest.raises(LeaseLost):
-        await do(state, writes.postpone, stale, write.id, delay_s=1.0, code="x", reason="y")
-    assert await do(state, writes.renew, [stale, fresh], 60.0) == [stale]
+        await do(state, writes.postpone, stale, write.id, attempts=1, delay_s=1.0, code="x", reason="y")
+    assert await do(state, queues.renew, [stale], 60.0) == []
+    assert await do(state, queues.renew, [fresh], 60.0) == [fresh]
 
 
 async def test_a_postponed_write_holds_its_user_back_and_no_other(state: StateStore) -> None:
@@ -117,10 +147,13 @@ async def test_a_postponed_write_holds_its_user_back_and_no_other(state: StateSt
     alice = next(held for held in await claim(state) if held.user_id == "alice")
     first = await head(state, alice)
     assert first is not None
-    await do(state, writes.postpone, alice, first.id, delay_s=3600.0, code="service_unavailable", reason="down")
-    again = await head(state, alice)
-    assert again is not None and again.id == first.id and again.attempts == 1 and again.wait_s > 3000
-    await do(state, writes.release, alice)
+    await do(
+        state, writes.postpone, alice, first.id, attempts=1, delay_s=3000.0, code="service_unavailable", reason="down"
+    )
+    assert await head(state, alice) is None
+    told = await state.read(lambda conn: writes.state_of(conn, SCOPE, first.id))
+    assert told is not None and (told.status, told.attempts) == ("pending", 1)
+    await do(state, queues.hold_and_release, alice)
     assert await claim(state, owner="worker-2") == []  # bob's queue is still held by worker-1
 
 
@@ -147,8 +180,10 @@ async def test_writes_behind_a_postponed_one_refuse_nobody(state: StateStore) ->
         assert await accept(state, write, most_pending=3)
     assert not await accept(state, new_write("bob"), most_pending=3)
     [held] = [held for held in await claim(state) if held.user_id == "alice"]
-    await do(state, writes.postpone, held, early[0].id, delay_s=3600.0, code="service_unavailable", reason="down")
-    await do(state, writes.release, held)
+    await do(
+        state, writes.postpone, held, early[0].id, attempts=1, delay_s=3000.0, code="service_unavailable", reason="down"
+    )
+    await do(state, queues.hold_and_release, held)
     late = [new_write("alice") for _ in range(5)]
     for write in [*late, new_write("bob")]:
         assert await accept(state, write, most_pending=3)
@@ -173,39 +208,142 @@ async def test_the_next_due_write_keeps_the_lease_and_none_gives_it_back(state: 
         await accept(state, write)
     [held] = await claim(state)
     await do(state, writes.finish, held, first.id, {})
-    following = await do(state, writes.next_or_release, held)
+    following = await do(state, writes.next_or_release, held, MINE, KNOWN)
     assert following.id == second.id and await claim(state) == []
-    await do(state, writes.postpone, held, second.id, delay_s=0.0, code="service_unavailable", reason="down")
-    assert (await do(state, writes.next_or_release, held)).attempts == 1
-    await do(state, writes.postpone, held, second.id, delay_s=3600.0, code="service_unavailable", reason="down")
-    assert await do(state, writes.next_or_release, held) is None
+    await do(
+        state, writes.postpone, held, second.id, attempts=1, delay_s=0.0, code="service_unavailable", reason="down"
+    )
+    assert (await do(state, writes.next_or_release, held, MINE, KNOWN)).attempts == 1
+    await do(
+        state, writes.postpone, held, second.id, attempts=2, delay_s=3000.0, code="service_unavailable", reason="down"
+    )
+    assert await do(state, writes.next_or_release, held, MINE, KNOWN) is None
     with pytest.raises(LeaseLost):
-        await do(state, writes.hold, held)
+        await do(state, queues.hold, held)
 
 
-async def test_queues_of_other_credentials_are_left_to_them_until_they_are_orphaned(
-    state: StateStore, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_write_is_left_to_its_credentials_for_as_long_as_somebody_serves_them(state: StateStore) -> None:
     await accept(state, new_write("alice", fingerprint=OTHERS))
+    await seen(state, OTHERS)
     assert await claim(state, fingerprint=MINE) == []
-    monkeypatch.setattr(writes, "ORPHANED_AFTER_S", 0.0)
+    await age(state, queues.UNSEEN_AFTER_S + 1)
     [held] = await claim(state, fingerprint=MINE)
     assert held.user_id == "alice"
 
 
-async def test_failed_writes_are_counted_parked_and_taken_up_again_by_other_credentials_only(state: StateStore) -> None:
+async def test_a_queue_goes_from_one_set_of_credentials_to_the_other_with_its_writes(state: StateStore) -> None:
+    mine, theirs = new_write("alice"), new_write("alice", fingerprint=OTHERS)
+    for write in (mine, theirs):
+        await accept(state, write)
+        await seen(state, write.fingerprint)
+    assert await claim(state, fingerprint=OTHERS) == []
+    [held] = await claim(state, fingerprint=MINE)
+    await do(state, writes.finish, held, mine.id, {})
+    assert await do(state, writes.next_or_release, held, MINE, KNOWN) is None
+    assert await claim(state, fingerprint=MINE) == []
+    [held] = await claim(state, fingerprint=OTHERS)
+    found = await head(state, held, fingerprint=OTHERS)
+    assert found is not None and found.id == theirs.id
+
+
+@pytest.mark.parametrize("write", [{"kind": "chunk"}, {"version": 2}])
+async def test_what_a_process_does_not_know_is_left_to_a_newer_one(state: StateStore, write: dict[str, Any]) -> None:
+    """During a rolling update an old process must neither fail a new kind of write nor go past it."""
+    await accept(state, new_write("alice", **write))
+    await accept(state, new_write("alice"))
+    assert await claim(state) == []
+    [held] = await claim(state, known=frozenset({("add", 2), ("chunk", 1)}))
+    assert held.user_id == "alice"
+
+
+async def test_a_clock_that_was_set_back_stops_nobody(state: StateStore) -> None:
+    """What was due before is due, and a lease or a delay that ends in the far future was written before."""
+    await accept(state, new_write("alice"))
+    await accept(state, new_write("bob"))
+    [held] = [held for held in await claim(state) if held.user_id == "bob"]
+    first = await head(state, held)
+    assert first is not None
+    await do(state, writes.postpone, held, first.id, attempts=1, delay_s=8.0, code="x", reason="y")
+    assert await do(state, writes.next_or_release, held, MINE, KNOWN) is None
+    ahead_s = 30 * 86_400.0
+    queue, write = tables.write_queues, tables.writes
+
+    def set_back(conn: sa.Connection) -> None:
+        """Setting the database's clock back by a month is the same as moving all its times ahead by one."""
+        for column in (queue.c.lease_expires_at, queue.c.waiting_since, write.c.created_at):
+            conn.execute(sa.update(column.table).values({column: column + ahead_s}))
+        for column in (queue.c.due_at, write.c.next_attempt_at):
+            conn.execute(sa.update(column.table).where(column > tables.DUE_NOW).values({column: column + ahead_s}))
+
+    await state.write(set_back)
+    claims = await claim(state, owner="worker-2")
+    assert sorted(held.user_id for held in claims) == ["alice", "bob"]
+    assert all([await head(state, held) for held in claims])
+
+
+async def test_a_write_sent_again_does_not_count_itself(state: StateStore) -> None:
+    write = new_write("alice")
+    assert await accept(state, write, most_pending=1)
+    assert await accept(state, write, most_pending=1)
+
+
+async def test_a_delete_all_ends_the_pending_adds_of_its_scope(state: StateStore) -> None:
+    of_agent, plain, update = new_write("alice", agent_id="app"), new_write("alice"), new_write("alice", kind="update")
+    for write in (of_agent, plain, update, new_write("bob")):
+        await accept(state, write)
+    [held] = [held for held in await claim(state) if held.user_id == "alice"]
+    await do(state, writes.postpone, held, of_agent.id, attempts=1, delay_s=600.0, code="x", reason="y")
+    await do(state, queues.hold_and_release, held)
+
+    async def wipe(kinds: list[str], agent_id: str | None) -> int:
+        write = new_write("alice", kind="delete_all")
+
+        def accepting(conn: sa.Connection) -> int:
+            count = writes.supersede(conn, SCOPE, "alice", kinds, agent_id)
+            assert writes.accept(conn, write, 1000)
+            return count
+
+        return int(await state.write(accepting))
+
+    assert await wipe(["add"], "app") == 1
+    told = await state.read(lambda conn: writes.state_of(conn, SCOPE, of_agent.id))
+    assert told is not None and told.status == "superseded"
+    assert await wipe(["add", "update"], None) == 2
+    [held] = await claim(state)
+    first = await head(state, held)
+    assert first is not None and first.kind == "delete_all", "it does not wait behind what it made pointless"
+    assert await state.read(lambda conn: writes.counts(conn, SCOPE, "alice")) == (2, 0)
+
+
+async def test_a_superseded_write_cannot_be_finished(state: StateStore) -> None:
     write = new_write("alice")
     await accept(state, write)
     [held] = await claim(state)
+    await do(state, writes.supersede, SCOPE, "alice", ["add"], None)
+    for function, *args in ((writes.record_plan, {"changes": []}), (writes.finish, {})):
+        with pytest.raises(Superseded):
+            await do(state, function, held, write.id, *args)
+    assert await do(state, writes.next_or_release, held, MINE, KNOWN) is None
+
+
+async def test_failed_writes_are_taken_up_by_others_when_nobody_serves_their_credentials(state: StateStore) -> None:
+    write = new_write("alice")
+    await accept(state, write)
+    await seen(state, MINE)
+    [held] = await claim(state)
     await do(state, writes.fail, held, write.id, code="service_refused", reason="401", parked=True)
-    await do(state, writes.release, held)
+    await do(state, queues.hold_and_release, held)
     assert await state.read(lambda conn: writes.counts(conn, SCOPE, "alice")) == (0, 1)
-    assert await do(state, writes.unpark, SCOPE, MINE) == 0
-    assert await do(state, writes.unpark, SCOPE, OTHERS) == 1
+    assert await do(state, writes.unpark, SCOPE, MINE, KNOWN) == 0
+    assert await do(state, writes.unpark, SCOPE, OTHERS, KNOWN) == 0
+    await age(state, queues.UNSEEN_AFTER_S + 1)
+    assert await do(state, writes.unpark, SCOPE, MINE, KNOWN) == 0, "it failed under these"
+    assert await do(state, writes.unpark, SCOPE, OTHERS, KNOWN) == 1
     assert await state.read(lambda conn: writes.counts(conn, SCOPE, "alice")) == (1, 0)
+    await seen(state, OTHERS)
     [held] = await claim(state, fingerprint=OTHERS)
-    revived = await head(state, held)
-    assert revived is not None and revived.id == write.id and revived.payload == {"user": "I like tea"}
+    revived = await head(state, held, fingerprint=OTHERS)
+    assert revived is not None and revived.id == write.id and revived.payload == dict(write.payload)
 
 
 async def test_validated_credentials_take_up_their_own_failures_too(state: StateStore) -> None:
@@ -213,8 +351,8 @@ async def test_validated_credentials_take_up_their_own_failures_too(state: State
     await accept(state, write)
     [held] = await claim(state)
     await do(state, writes.fail, held, write.id, code="service_refused", reason="429", parked=True)
-    await do(state, writes.release, held)
-    assert await do(state, writes.unpark, SCOPE, MINE, tried_too=True) == 1
+    await do(state, queues.hold_and_release, held)
+    assert await do(state, writes.unpark, SCOPE, MINE, KNOWN, own=True) == 1
 
 
 async def test_who_locks_several_queues_waits_for_the_first_before_it_takes_the_next(database: Database) -> None:
@@ -236,7 +374,7 @@ async def test_who_locks_several_queues_waits_for_the_first_before_it_takes_the_
     waiting = "SELECT FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
     async with await psycopg.AsyncConnection.connect(database.uri) as first:
         await first.execute(lock, ["user-00"])
-        unparking = asyncio.create_task(do(state, writes.unpark, SCOPE, OTHERS))
+        unparking = asyncio.create_task(do(state, writes.unpark, SCOPE, OTHERS, KNOWN))
         async with await psycopg.AsyncConnection.connect(database.uri, autocommit=True) as other:
             while (await other.execute(waiting)).rowcount == 0:  # noqa: ASYNC110 - the database tells nobody
                 await asyncio.sleep(0.01)
@@ -264,11 +402,11 @@ async def test_purging_takes_old_ended_writes_in_batches(state: StateStore) -> N
         await accept(state, write)
         [held] = await claim(state)
         await do(state, writes.finish, held, write.id, {})
-        await do(state, writes.release, held)
+        await do(state, queues.hold_and_release, held)
     await accept(state, new_write("alice"))
-    assert await do(state, writes.purge, status=DONE, older_than_s=3600.0, most=10) == 0
-    assert await do(state, writes.purge, status=DONE, older_than_s=-1.0, most=3) == 3
-    assert await do(state, writes.purge, status=DONE, older_than_s=-1.0, most=3) == 2
+    assert await do(state, writes.purge, older_than_s=3600.0, most=10) == 0
+    assert await do(state, writes.purge, older_than_s=-1.0, most=3) == 3
+    assert await do(state, writes.purge, older_than_s=-1.0, most=3) == 2
     assert await state.read(lambda conn: writes.counts(conn, SCOPE)) == (1, 0)
 
 
@@ -299,22 +437,3 @@ async def test_history_is_recorded_once_per_write_and_purged_per_owner(state: St
     assert await state.read(lambda conn: history.of_memory(conn, SCOPE, "m-1", "bob")) == []
     assert await do(state, history.purge, SCOPE, "alice", "app") == 1
     assert await do(state, history.purge, SCOPE, "alice", None) == 1
-
-
-async def test_processes_that_start_together_migrate_once(location: PostgresLocation | SqliteLocation) -> None:
-    stores = [StateStore(location) for _ in range(6)]
-    await asyncio.gather(*(store.open() for store in stores))
-    versions = await stores[0].read(lambda conn: conn.execute(sa.select(tables.schema_version)).scalars().all())
-    assert len(versions) == 1
-    for store in stores:
-        await store.close()
-
-
-async def test_a_store_of_a_newer_plugin_is_refused(location: PostgresLocation | SqliteLocation) -> None:
-    first = StateStore(location)
-    await first.write(lambda conn: conn.execute(sa.update(tables.schema_version).values(version=999)))
-    await first.close()
-    second = StateStore(location)
-    with pytest.raises(Exception, match="newer version"):
-        await second.open()
-    await second.close()

@@ -45,3 +45,14 @@ def test_a_lasting_failure_is_final_at_once(kind: type[ServiceRefused | ServiceR
 )
 def test_everything_else_gets_its_tries(error: PluginError) -> None:
     assert retry.delay_s(error, 1, 0.5) is not None
+
+
+@given(st.integers(1, 20), st.floats(0, 1))
+def test_with_a_caller_waiting_there_are_two_tries_within_a_minute(failures: int, chance: float) -> None:
+    delay_s = retry.delay_s(DOWN, failures, chance, waited_for=True)
+    assert delay_s is None if failures >= 2 else 0 < delay_s < 60  # type: ignore[operator]  # a number by then
+
+
+def test_with_a_caller_waiting_a_service_that_asks_for_long_has_failed() -> None:
+    busy = ServiceUnavailable("service_unavailable", part="llm", reason="RateLimitError 429", retry_after_s=90.0)
+    assert retry.delay_s(busy, 1, 0.5, waited_for=True) is None

@@ -1,0 +1,111 @@
+"""One credential set in use: what it opens, and what it shares with others.
+
+Sets that name the same place share what belongs to the place: the store, the state store, the worker that carries out
+the writes of the one by means of the other. What belongs to the credentials, models and lanes, each has to itself.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from utils.config.state_location import state_location
+from utils.errors import ServiceError
+from utils.runtime.shared import Shared
+
+if TYPE_CHECKING:
+    from utils.config.settings import Settings
+    from utils.memory.memory import Memory
+    from utils.queue.worker import Worker
+    from utils.state.engine import StateStore
+    from utils.stores.protocol import Store
+
+
+@dataclass(frozen=True, slots=True)
+class Places:
+    """What credential sets share, by what it points at."""
+
+    states: Shared[StateStore] = field(default_factory=lambda: Shared())
+    stores: Shared[Store] = field(default_factory=lambda: Shared())
+    workers: Shared[Worker] = field(default_factory=lambda: Shared())
+
+
+class CredentialSet:
+    """The memory of one credential set, opened by its first call.
+
+    Args:
+        settings: the credentials, read.
+        places: what it shares.
+    """
+
+    def __init__(self, settings: Settings, places: Places) -> None:
+        self.calls = 0
+        self.used_at = time.monotonic()
+        self._settings = settings
+        self._places = places
+        self._opening = asyncio.Lock()
+        self._memory: Memory | None = None
+        self._acquired = AsyncExitStack()
+
+    @asynccontextmanager
+    async def in_use(self) -> AsyncIterator[None]:
+        """Count a call for as long as the body runs: a set with running calls is not closed."""
+        self.calls += 1
+        try:
+            yield
+        finally:
+            self.calls -= 1
+            self.used_at = time.monotonic()
+
+    async def memory(self) -> Memory:
+        """The set's memory, ready to be used.
+
+        Raises:
+            ServiceError: the state store failed.
+        """
+        if self._memory is None:
+            async with self._opening:
+                if self._memory is None:
+                    self._memory = await self._make()
+        await self._memory.open()
+        return self._memory
+
+    async def _make(self) -> Memory:
+        # Imported here: what a call does not need must not delay the plugin's first line.
+        from utils.memory.memory import Memory
+        from utils.queue.worker import Worker
+        from utils.state.engine import StateStore
+        from utils.stores.building import build_store
+
+        settings, places = self._settings, self._places
+        location, scope = state_location(settings), settings.store_identity
+        async with AsyncExitStack() as acquired:  # a later one may fail, or be cancelled while a predecessor closes
+            state = await places.states.acquire(location, lambda: StateStore(location))
+            acquired.push_async_callback(places.states.release, location)
+            store = await places.stores.acquire(settings.store_fingerprint, lambda: build_store(settings))
+            acquired.push_async_callback(places.stores.release, settings.store_fingerprint)
+            worker = await places.workers.acquire((location, scope), lambda: Worker(state, scope))
+            acquired.push_async_callback(places.workers.release, (location, scope))
+            self._acquired = acquired.pop_all()
+        return Memory(settings, store, state, worker)
+
+    async def has_work(self) -> bool:
+        """Whether closing the set would leave accepted writes undone; an outage counts as that."""
+        if self._memory is None:
+            return False
+        try:
+            return await self._memory.has_work()
+        except ServiceError:
+            return True
+
+    async def close(self, drain_s: float) -> None:
+        """Drain, then let go of what is shared with other sets. Idempotent."""
+        async with self._opening:
+            memory, self._memory = self._memory, None
+        if memory is not None:
+            await memory.close(drain_s)
+            await self._acquired.aclose()
