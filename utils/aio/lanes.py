@@ -9,10 +9,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Final
 
 from utils.aio.blocking import ThreadPool, use_pool
-from utils.config.pgvector import OVERLOAD_MULTIPLIER
 from utils.errors import Overloaded
+
+OVERLOAD_MULTIPLIER: Final = 2  # operations a lane accepts, as a multiple of those that run (SPEC 4)
 
 
 class Lane:

@@ -14,7 +14,7 @@ from typing import Any, Final, get_args
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from utils.config import paste, values
+from utils.config import pasted_json, values
 from utils.config.values import Where
 from utils.mem0 import building, registry
 from utils.mem0.packages import missing_package
@@ -70,7 +70,7 @@ def read_block(kind: Kind, pasted: object, credential: str | None = None) -> Blo
         CredentialError: it cannot be used as it stands.
     """
     where = Where(credential or FORM_NAMES[kind])
-    return _block(kind, paste.read_object(pasted, where), where)
+    return _block(kind, pasted_json.read_object(pasted, where), where)
 
 
 def _block(kind: Kind, block: dict[str, Any], where: Where) -> Block:

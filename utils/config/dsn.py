@@ -17,7 +17,7 @@ from collections.abc import Mapping
 from typing import Final
 from urllib.parse import parse_qsl, quote
 
-from utils.config.values import Where, carriable, nearest, shown, text, whole_number
+from utils.config.values import Where, nearest, require_encodable, shown, text, whole_number
 
 Parameters = dict[str, str]
 
@@ -35,6 +35,8 @@ _SCHEME: Final = re.compile(r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*)://")
 _PAIRS: Final = re.compile(r"\s*[a-z_]+\s*=")
 _LONE_PERCENT: Final = re.compile(r"%(?![0-9A-Fa-f]{2})")
 _PORTS: Final = re.compile(r"(\d{1,5})?(,(\d{1,5})?)*", re.ASCII)
+_SEARCH_PATH: Final = re.compile(r"(?:-c\s*|--)search_path\s*=\s*((?:\\.|\S)+)")
+_USUAL_SCHEMAS: Final = ("public", '"$user",public', "$user,public")
 _URL_ONLY: Final = frozenset({"ssl"})  # libpq reads ssl=true in a URL for the sake of JDBC's
 
 
@@ -121,7 +123,7 @@ def checked(parameters: Parameters, where: Where) -> Parameters:
         CredentialError: a character that cannot be sent, or no number where libpq wants one.
     """
     for key, value in parameters.items():
-        carriable(value, where)
+        require_encodable(value, where)
         if key in _WHEN_ABSENT:
             whole_number(value, where.at(key), 0, _MAX_SECONDS)
     if not _PORTS.fullmatch(parameters.get("port", "")):
@@ -141,6 +143,13 @@ def write(parameters: Mapping[str, str]) -> str:
     return make_conninfo(**parameters)
 
 
+def parameters_of(conninfo: str) -> Parameters:
+    """The parameters :func:`write` made ``conninfo`` of."""
+    from psycopg.conninfo import conninfo_to_dict
+
+    return {key: str(value) for key, value in conninfo_to_dict(conninfo).items() if value is not None}
+
+
 def address(parameters: Mapping[str, str]) -> tuple[str, str, str]:
     """Host, port and database these parameters lead to, with libpq's defaults filled in; several hosts stay a list."""
     host = parameters.get("host") or parameters.get("hostaddr") or "localhost"
@@ -148,6 +157,13 @@ def address(parameters: Mapping[str, str]) -> tuple[str, str, str]:
         host = f"service={parameters['service']}"  # its file says which host
     port = ",".join(each or _DEFAULT_PORT for each in parameters.get("port", "").split(","))
     return host.lower(), port, parameters.get("dbname") or parameters.get("user", "")
+
+
+def search_path(parameters: Mapping[str, str]) -> str:
+    """The schemas a session looks for its tables in, as far as ``options`` say; empty for the usual ones."""
+    said = _SEARCH_PATH.findall(parameters.get("options", ""))
+    schemas = said[-1].replace(" ", "") if said else ""
+    return "" if schemas in _USUAL_SCHEMAS else schemas
 
 
 def tenant(user: str) -> str:

@@ -1,9 +1,23 @@
-"""Where a vector store's memories live, told apart without its secrets.
+"""What is "the same": the one place that says when two credential sets share something.
 
-Accepted writes are bound to this identity: after new credentials they are carried out only if these lead to the same
-memories. So a new password, model or pool size must not change it, and two stores must never share one. Where nothing
-in the configuration is an address (a cloud service that finds the customer's data by the key alone), the key itself
-has to tell them apart.
+========================  =============================================  ==============================================
+field                     equal when the credentials agree on            used for
+========================  =============================================  ==============================================
+``Identity.credentials``  every value of the form                        one opened set, kept by the runtime
+``Identity.client``       which services are used, and how               who may carry out a write (its fingerprint)
+``Identity.connection``   the vector store's block, the vectors' length  sharing one open vector store
+``Identity.scope``        where the memories live                        queues and history in the state store
+``Identity.state``        where the plugin's own state lives             sharing one open state store
+========================  =============================================  ==============================================
+
+All but ``state`` are SHA-256 in hex. A ``scope`` is unique within one state store only: keep it together with
+``state``. ``legacy_scope`` is what version 1 of the state store called the scope; a migration renames it.
+
+Where the state lives in the database of the vectors, the scope is the collection alone: a renamed host changes nothing,
+the queues and the history are in the same database still. Elsewhere the scope is the store's address without its
+secrets. A new password, model or pool size must not change it, and two stores must never share one. Where nothing in
+the configuration is an address (a cloud service that finds the customer's data by the key alone), the key itself has to
+tell the stores apart.
 """
 
 from __future__ import annotations
@@ -11,15 +25,15 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Final
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
 
 from utils.config import dsn
+from utils.config.blocks import Block
+from utils.config.pgvector import PgvectorConfig
+from utils.config.state_location import PostgresLocation, SqliteLocation, state_location
 from utils.config.values import is_missing
-
-if TYPE_CHECKING:
-    from utils.config.blocks import Block
-    from utils.config.pgvector import PgvectorConfig
 
 # Words in the names of configuration keys (read in mem0 2.2.1's config classes), between underscores.
 _ADDRESS: Final = frozenset({
@@ -39,15 +53,56 @@ _NEEDS_A_PLACE: Final = {"qdrant": ("path", "url", "host"), "chroma": ("path", "
 _URL: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 
 
-def store_identity(store: Block, postgres: PgvectorConfig | None) -> str:
-    """SHA-256, in hex, of the provider and where its vectors live.
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """What one credential set shares with others; the module's table says what each field is for."""
+
+    credentials: str
+    client: str
+    connection: str
+    scope: str
+    legacy_scope: str
+    state: PostgresLocation | SqliteLocation
+
+
+def credentials_identity(credentials: Mapping[str, Any]) -> str:
+    """Which set of form values this is; the order of the values does not matter."""
+    return _sha256([[name, str(credentials[name])] for name in sorted(credentials)])
+
+
+def identify(
+    credentials: Mapping[str, Any],
+    blocks: Sequence[Block | None],
+    store: Block,
+    postgres: PgvectorConfig | None,
+    embedding_dims: int | None,
+    state_db_url: str | None,
+) -> Identity:
+    """The identity of one credential set.
 
     Args:
-        store: the vector store's block.
-        postgres: the same block read as a pgvector configuration, if it is one.
+        credentials: the form's values by name.
+        blocks: what the five blocks say, in the order of the form.
+        store: the vector store's among them.
+        postgres: the same read as a pgvector configuration, if it is one.
+        embedding_dims: length of the vectors, as far as the credentials tell.
+        state_db_url: the credential, if it is set.
+
+    Raises:
+        CredentialError: nothing says where the state may live (see ``state_location``).
     """
-    place = [*postgres.identity(), postgres.tenant] if postgres else _place(store.config)
-    return hashlib.sha256(json.dumps([store.provider, place], sort_keys=True).encode()).hexdigest()
+    state = state_location(state_db_url, postgres)
+    # Version 1 of the state store knows its scopes and clients by these two values: never change how they are made.
+    address = _sha256([store.provider, _postgres_address(postgres) if postgres else _address(store.config)])
+    client = _sha256([[block and block.model_dump() for block in blocks], state_db_url])
+    return Identity(
+        credentials=credentials_identity(credentials),
+        client=client,
+        connection=_sha256([store.model_dump(), embedding_dims]),
+        scope=_scope_beside_state(postgres, state) or address,
+        legacy_scope=address,
+        state=state,
+    )
 
 
 def is_temporary(store: Block) -> bool:
@@ -56,7 +111,27 @@ def is_temporary(store: Block) -> bool:
     return keys is not None and all(is_missing(store.config.get(key)) for key in keys)
 
 
-def _place(config: Mapping[str, Any]) -> dict[str, Any]:
+def _scope_beside_state(postgres: PgvectorConfig | None, state: PostgresLocation | SqliteLocation) -> str | None:
+    """The collection alone, if its vectors live in the state's own database; None if they do not."""
+    if postgres is None or not isinstance(state, PostgresLocation):
+        return None
+    connection = dsn.parameters_of(postgres.conninfo)
+    if _database(connection) != _database(dsn.parameters_of(state.conninfo)):
+        return None
+    return _sha256(["pgvector beside the state", dsn.search_path(connection), postgres.collection_name])
+
+
+def _postgres_address(postgres: PgvectorConfig) -> list[str]:
+    host, port, database, tenant = _database(dsn.parameters_of(postgres.conninfo))
+    return [host, port, database, postgres.collection_name, tenant]
+
+
+def _database(parameters: Mapping[str, str]) -> tuple[str, str, str, str]:
+    """Host, port, database, and what of the user name tells customers of one pooler apart."""
+    return (*dsn.address(parameters), dsn.tenant(parameters.get("user", "")))
+
+
+def _address(config: Mapping[str, Any]) -> dict[str, Any]:
     words = {key: frozenset(key.lower().split("_")) for key in config}
     addresses = {key for key in config if words[key] & _ADDRESS and not words[key] & _NEITHER}
     within = {key for key in config if words[key] & _WITHIN and not words[key] & _NEITHER}
@@ -71,7 +146,7 @@ def _without_secrets(value: Any) -> Any:
         return _url_without_secrets(value)
     if isinstance(value, list):
         return [_without_secrets(each) for each in value]
-    return _place(value) if isinstance(value, Mapping) else value
+    return _address(value) if isinstance(value, Mapping) else value
 
 
 def _url_without_secrets(url: str) -> list[str]:
@@ -79,3 +154,7 @@ def _url_without_secrets(url: str) -> list[str]:
     user_part, _, rest = url.partition("://")[2].rpartition("@")
     host, _, path = rest.partition("/")
     return [host.lower(), path.partition("?")[0].rstrip("/"), dsn.tenant(user_part.partition(":")[0])]
+
+
+def _sha256(value: object) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()

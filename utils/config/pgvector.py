@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from utils.aio.lanes import OVERLOAD_MULTIPLIER
 from utils.config import dsn, values
 from utils.config.values import Where
 from utils.mem0 import building
@@ -21,7 +22,6 @@ _PROVIDER: Final = "pgvector"
 _COLLECTION: Final = "mem0"  # mem0's default
 _MINCONN: Final = 10
 _MAXCONN: Final = 20
-OVERLOAD_MULTIPLIER: Final = 2  # operations a lane accepts, as a multiple of those that run (SPEC 4)
 _MAX_CONNECTIONS: Final = 1000
 _MAX_WAITING: Final = 1_000_000
 _MAX_SECONDS: Final = 7 * 24 * 3600.0
@@ -59,8 +59,6 @@ class PgvectorConfig:
         pool_reconnect_timeout_s: how long a lost server is tried again before the pool reports it.
         pool_open: whether the pool connects when it is opened rather than at first use.
         pool_check: whether a connection is tested before it is handed out.
-        address: host, port and database, with libpq's defaults filled in.
-        tenant: what of the user name tells databases behind one shared address apart; mostly empty.
     """
 
     conninfo: str = field(repr=False)
@@ -77,12 +75,6 @@ class PgvectorConfig:
     pool_reconnect_timeout_s: float
     pool_open: bool
     pool_check: bool
-    address: tuple[str, str, str]
-    tenant: str
-
-    def identity(self) -> tuple[str, str, str, str]:
-        """Host, port, database and collection: two configurations with the same four share their memories."""
-        return (*self.address, self.collection_name)
 
     def pool_arguments(self) -> dict[str, float]:
         """Arguments of psycopg's ``ConnectionPool`` and ``AsyncConnectionPool`` that are the same for both."""
@@ -128,8 +120,6 @@ def read(config: Mapping[str, Any], where: Where) -> PgvectorConfig:
         pool_reconnect_timeout_s=_seconds(settings, "pool_reconnect_timeout", where),
         pool_open=_flag(settings, "pool_open", True, where),
         pool_check=_flag(settings, "pool_check", True, where),
-        address=dsn.address(connection),
-        tenant=dsn.tenant(connection.get("user", "")),
     )
 
 
@@ -197,7 +187,7 @@ def _parameter(value: object, where: Where) -> str:
         return str(int(value))
     if not isinstance(value, str | int):
         raise where.error("credentials_need_text", found=values.found(value))
-    return values.carriable(str(value), where)
+    return values.require_encodable(str(value), where)
 
 
 def _pool_size(settings: Mapping[str, Any], where: Where) -> tuple[int, int]:

@@ -8,18 +8,16 @@ typing error does not stop a workflow.
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Callable, Mapping
 from typing import Any, Final, Self
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from utils import messages
-from utils.config import identity, pgvector, values
+from utils.config import pgvector, values
 from utils.config.blocks import Block, read_block
+from utils.config.identity import Identity, identify, is_temporary
 from utils.config.pgvector import PgvectorConfig
-from utils.config.state_location import parse_location
 from utils.config.values import Where
 from utils.errors import CredentialError
 from utils.mem0.registry import FORM_NAMES, Kind
@@ -56,9 +54,8 @@ class Settings(BaseModel):
         state_db_url: where the plugin's own state lives, if not derived; may hold a password.
         language: language of the tools' text messages.
         warnings: sentences for the log about values that were replaced by defaults. They hold no values.
-        fingerprint: SHA-256, in hex, of everything that decides which services are used and how; two equal ones share
-            a client. store_identity: SHA-256, in hex, of where the vectors live; unchanged by a new password, model
-            or pool size.
+        embedding_dims: length of the vectors as far as the credentials tell: the embedder's word, else the store's.
+        identity: what these settings share with those of other credentials.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -78,18 +75,8 @@ class Settings(BaseModel):
     state_db_url: str | None = Field(repr=False)
     language: str
     warnings: tuple[str, ...]
-    fingerprint: str
-    store_identity: str
-
-    @property
-    def store_fingerprint(self) -> tuple[str, int | None]:
-        """Tells vector stores apart as connections: everything the block says, and the vectors' length."""
-        return self.vector_store.model_dump_json(), self.embedding_dims
-
-    @property
-    def embedding_dims(self) -> int | None:
-        """Length of the vectors as far as the credentials tell: the embedder's word, else the store's."""
-        return _embedder_dims(self.embedder) or _store_dims(self.vector_store, self.pgvector)
+    embedding_dims: int | None
+    identity: Identity = Field(repr=False)
 
     @classmethod
     def from_credentials(cls, credentials: Mapping[str, Any]) -> Self:
@@ -105,10 +92,10 @@ class Settings(BaseModel):
         graph, reranker = (_read_optional(kind, credentials) for kind in _OPTIONAL)
         where = Where(_form_name("vector_store", credentials)).at("config")
         postgres = pgvector.read(store.config, where) if store.provider == "pgvector" else None
-        _check_dims(embedder, store, postgres, credentials)
+        embedding_dims = _embedding_dims(embedder, store, postgres, credentials)
         state_db_url = _state_db_url(credentials)
         tuning = _Tuning(credentials)
-        if identity.is_temporary(store):
+        if is_temporary(store):
             tuning.warn("settings_vectors_in_tmp", where=str(where), provider=store.provider)
         return cls(
             llm=llm,
@@ -130,8 +117,10 @@ class Settings(BaseModel):
             state_db_url=state_db_url,
             language=tuning.choice("language", messages.DEFAULT_LANGUAGE, messages.LANGUAGES),
             warnings=tuple(tuning.warnings),
-            fingerprint=_fingerprint((llm, embedder, store, graph, reranker), state_db_url),
-            store_identity=identity.store_identity(store, postgres),
+            embedding_dims=embedding_dims,
+            identity=identify(
+                credentials, (llm, embedder, store, graph, reranker), store, postgres, embedding_dims, state_db_url
+            ),
         )
 
 
@@ -192,32 +181,17 @@ def _state_db_url(credentials: Mapping[str, Any]) -> str | None:
     value = credentials.get("state_db_url")
     if values.is_missing(value):
         return None
-    url = values.text(value, Where("state_db_url")).strip()
-    parse_location(url)
-    return url
+    return values.text(value, Where("state_db_url")).strip()
 
 
-def _embedder_dims(embedder: Block) -> int | None:
-    return embedder.config.get("embedding_dims")
-
-
-def _store_dims(store: Block, postgres: PgvectorConfig | None) -> int | None:
-    return postgres.embedding_model_dims if postgres else store.config.get("embedding_model_dims")
-
-
-def _check_dims(embedder: Block, store: Block, postgres: PgvectorConfig | None, credentials: Mapping[str, Any]) -> None:
-    embedder_dims, store_dims = _embedder_dims(embedder), _store_dims(store, postgres)
-    if embedder_dims is None or store_dims is None or embedder_dims == store_dims:
-        return
-    place = Where(_form_name("embedder", credentials)).at("config.embedding_dims")
-    raise place.error(
-        "credentials_dims_differ",
-        dims=embedder_dims,
-        other=str(Where(_form_name("vector_store", credentials)).at("config.embedding_model_dims")),
-        other_dims=store_dims,
-    )
-
-
-def _fingerprint(blocks: tuple[Block | None, ...], state_db_url: str | None) -> str:
-    said = [block and block.model_dump() for block in blocks]
-    return hashlib.sha256(json.dumps([said, state_db_url], sort_keys=True).encode()).hexdigest()
+def _embedding_dims(
+    embedder: Block, store: Block, postgres: PgvectorConfig | None, credentials: Mapping[str, Any]
+) -> int | None:
+    """The length of the vectors: the embedder's word, else the store's. Two that differ are refused."""
+    made = embedder.config.get("embedding_dims")
+    kept = postgres.embedding_model_dims if postgres else store.config.get("embedding_model_dims")
+    if made is not None and kept is not None and made != kept:
+        other = Where(_form_name("vector_store", credentials)).at("config.embedding_model_dims")
+        place = Where(_form_name("embedder", credentials)).at("config.embedding_dims")
+        raise place.error("credentials_dims_differ", dims=made, other=str(other), other_dims=kept)
+    return made or kept

@@ -13,14 +13,12 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import Final
 from urllib.parse import unquote
 
 from utils.config import dsn
+from utils.config.pgvector import PgvectorConfig
 from utils.config.values import Where, is_missing, text
-
-if TYPE_CHECKING:
-    from utils.config.settings import Settings
 
 FILE_NAME: Final = "mem0_dify.sqlite3"
 FOLDER_VARIABLE: Final = "MEM0_DIFY_STATE_DIR"
@@ -52,16 +50,24 @@ class SqliteLocation:
     path: Path
 
 
-def state_location(settings: Settings, environ: Mapping[str, str] = os.environ) -> PostgresLocation | SqliteLocation:
-    """Where these settings keep their state.
+def state_location(
+    state_db_url: str | None, postgres: PgvectorConfig | None, environ: Mapping[str, str] = os.environ
+) -> PostgresLocation | SqliteLocation:
+    """Where a credential set keeps its state.
+
+    Args:
+        state_db_url: the credential, if it is set.
+        postgres: the vector store, if it is pgvector.
+        environ: environment variables.
 
     Raises:
-        CredentialError: a file is wanted and neither ``MEM0_DIFY_STATE_DIR`` nor a home folder says where.
+        CredentialError: ``state_db_url`` cannot be used, or a file is wanted and neither ``MEM0_DIFY_STATE_DIR`` nor a
+            home folder says where.
     """
-    if settings.state_db_url is not None:
-        return parse_location(settings.state_db_url)
-    if settings.pgvector is not None:
-        return PostgresLocation(settings.pgvector.conninfo)
+    if state_db_url is not None:
+        return parse_location(state_db_url)
+    if postgres is not None:
+        return PostgresLocation(postgres.conninfo)
     return SqliteLocation(state_folder(environ) / FILE_NAME)
 
 

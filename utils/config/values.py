@@ -79,14 +79,14 @@ def text(value: object, where: Where) -> str:
     """``value`` if it is text that is not blank and that databases and sockets can carry.
 
     Raises:
-        CredentialError: it is something else, or holds what :func:`carriable` refuses.
+        CredentialError: it is something else, or holds what :func:`require_encodable` refuses.
     """
     if not isinstance(value, str) or not value.strip():
         raise where.error("credentials_need_text", found=found(value))
-    return carriable(value, where)
+    return require_encodable(value, where)
 
 
-def carriable(value: str, where: Where) -> str:
+def require_encodable(value: str, where: Where) -> str:
     """``value`` if databases and sockets can carry it.
 
     Raises:

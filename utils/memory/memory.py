@@ -60,14 +60,14 @@ class Memory:
 
     def __init__(self, settings: Settings, store: Store, state: StateStore, worker: Worker) -> None:
         self.settings = settings
-        self._scope = settings.store_identity
+        self._scope = settings.identity.scope
         width = settings.max_concurrent_memory_operations
         self._reads, self._writes = Lane("reads", width), Lane("writes", width)
         self._state, self._store = state, store
         self.models = Models(settings)
         self._id = str(uuid.uuid4())
         self._worker = worker
-        self._service = Service(settings.fingerprint, handlers(self.models, store, state), self._writes)
+        self._service = Service(settings.identity.client, handlers(self.models, store, state), self._writes)
         self._heart: asyncio.Task[None] | None = None
 
     async def open(self) -> None:
@@ -86,7 +86,7 @@ class Memory:
 
     async def has_work(self) -> bool:
         """Whether writes accepted under these credentials are still to be carried out."""
-        return await self._worker.has_work(self.settings.fingerprint)
+        return await self._worker.has_work(self.settings.identity.client)
 
     async def close(self, drain_s: float) -> None:
         """Let running calls and writes end for ``drain_s`` seconds, then close what is this set's alone. Idempotent."""
@@ -223,7 +223,7 @@ class Memory:
             kind=request.kind,
             version=VERSION,
             payload=request.to_json(),
-            fingerprint=self.settings.fingerprint,
+            fingerprint=self.settings.identity.client,
             accepted_by=self._id,
             waited_for=not self.settings.async_mode,
         )

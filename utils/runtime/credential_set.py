@@ -13,7 +13,6 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from utils.config.state_location import state_location
 from utils.errors import ServiceError
 from utils.runtime.shared import Shared
 
@@ -82,14 +81,14 @@ class CredentialSet:
         from utils.stores.building import build_store
 
         settings, places = self._settings, self._places
-        location, scope = state_location(settings), settings.store_identity
+        same = settings.identity
         async with AsyncExitStack() as acquired:  # a later one may fail, or be cancelled while a predecessor closes
-            state = await places.states.acquire(location, lambda: StateStore(location))
-            acquired.push_async_callback(places.states.release, location)
-            store = await places.stores.acquire(settings.store_fingerprint, lambda: build_store(settings))
-            acquired.push_async_callback(places.stores.release, settings.store_fingerprint)
-            worker = await places.workers.acquire((location, scope), lambda: Worker(state, scope))
-            acquired.push_async_callback(places.workers.release, (location, scope))
+            state = await places.states.acquire(same.state, lambda: StateStore(same.state))
+            acquired.push_async_callback(places.states.release, same.state)
+            store = await places.stores.acquire(same.connection, lambda: build_store(settings))
+            acquired.push_async_callback(places.stores.release, same.connection)
+            worker = await places.workers.acquire((same.state, same.scope), lambda: Worker(state, same.scope))
+            acquired.push_async_callback(places.workers.release, (same.state, same.scope))
             self._acquired = acquired.pop_all()
         return Memory(settings, store, state, worker)
 

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from utils import log
 from utils.aio.loop import BackgroundLoop
+from utils.config.identity import credentials_identity
 from utils.errors import TimedOut
 from utils.runtime.credential_set import CredentialSet, Places
 
@@ -56,7 +57,7 @@ class Runtime:
         """
         from utils.config.settings import Settings
 
-        key = _key(credentials)
+        key = credentials_identity(credentials)
         with self._parsing:
             known = self._parsed.get(key)
             if known is None:
@@ -90,7 +91,7 @@ class Runtime:
             PluginError: whatever the operation raised.
         """
         settings = self.settings(credentials)
-        running = self._loop.submit(self._run(_key(credentials), settings, operation, timeout_s, trace))
+        running = self._loop.submit(self._run(settings, operation, timeout_s, trace))
         try:
             return running.result(None if timeout_s is None else timeout_s + _GRACE_S)
         except (concurrent.futures.TimeoutError, concurrent.futures.CancelledError) as exc:
@@ -99,19 +100,19 @@ class Runtime:
 
     async def _run[T](
         self,
-        key: str,
         settings: Settings,
         operation: Callable[[Memory], Awaitable[T]],
         timeout_s: float | None,
         trace: str,
     ) -> T:
         log.trace.set(trace)
-        used = self._set(key, settings)
+        used = self._set(settings)
         async with used.in_use(), asyncio.timeout(timeout_s):
             return await operation(await used.memory())
 
-    def _set(self, key: str, settings: Settings) -> CredentialSet:
+    def _set(self, settings: Settings) -> CredentialSet:
         """The open set of these credentials, which is the most recently used one now."""
+        key = settings.identity.credentials
         used = self._open.pop(key, None) or CredentialSet(settings, self._places)
         self._open[key] = used
         if self._cleaning is None:
@@ -157,11 +158,6 @@ class Runtime:
         async with asyncio.TaskGroup() as closing:
             for each in self._open.values():
                 closing.create_task(each.close(_DRAIN_S))
-
-
-def _key(credentials: Mapping[str, Any]) -> str:
-    """What tells credential sets apart; kept in memory only, like the credentials themselves."""
-    return repr(sorted((name, str(value)) for name, value in credentials.items()))
 
 
 @functools.cache

@@ -34,6 +34,10 @@ def parameters(config: dict[str, Any]) -> dict[str, Any]:
     return conninfo_to_dict(read(config).conninfo)
 
 
+def address(config: PgvectorConfig) -> tuple[str, str, str]:
+    return dsn.address(dsn.parameters_of(config.conninfo))
+
+
 def refusal(config: dict[str, Any]) -> str:
     with pytest.raises(CredentialError) as caught:
         read(config)
@@ -85,7 +89,7 @@ def test_no_url_leads_elsewhere_or_fails_otherwise(password: str) -> None:
     except CredentialError as exc:
         said, host, dbname = str(exc), "h.example", "d"
     else:
-        said, (host, _, dbname) = repr(config), config.address
+        said, (host, _, dbname) = repr(config), address(config)
     assert (host, dbname) == ("h.example", "d")
     assert "canary" not in said
 
@@ -154,9 +158,9 @@ def test_a_connection_pool_stands_above_both() -> None:
         {**MINIMAL, "connection_string": "postgresql://bob@other/else", "connection_pool": pool, "maxconn": 9}
     )
     assert config.maxconn == 3
-    assert (config.address[0], conninfo_to_dict(config.conninfo)["user"]) == ("pooled", "carol")
+    assert (address(config)[0], conninfo_to_dict(config.conninfo)["user"]) == ("pooled", "carol")
     sized = read({**MINIMAL, "connection_pool": {"maxconn": 3}})
-    assert (sized.maxconn, sized.address[0]) == (3, "db.example")
+    assert (sized.maxconn, address(sized)[0]) == (3, "db.example")
 
 
 @pytest.mark.parametrize("pool", [None, "", {}])
@@ -200,7 +204,7 @@ def test_url_schemes(scheme: str) -> None:
 )
 def test_unix_sockets(config: dict[str, Any]) -> None:
     assert parameters(config).items() >= {"host": "/var/run/postgresql", "user": "alice", "dbname": "d"}.items()
-    assert read(config).identity() == ("/var/run/postgresql", "5432", "d", "mem0")
+    assert address(read(config)) == ("/var/run/postgresql", "5432", "d")
 
 
 @pytest.mark.parametrize(
@@ -209,7 +213,7 @@ def test_unix_sockets(config: dict[str, Any]) -> None:
 )
 def test_several_hosts(string: str) -> None:
     assert parameters({"connection_string": string})["host"] == "one,two"
-    assert read({"connection_string": string}).identity() == ("one,two", "5433,5432", "d", "mem0")
+    assert address(read({"connection_string": string})) == ("one,two", "5433,5432", "d")
 
 
 @pytest.mark.parametrize(
@@ -224,16 +228,14 @@ def test_the_users_own_options_stay(config: dict[str, Any]) -> None:
     assert parameters(config)["options"] == "-c a=b -c c.d=e"
 
 
-def test_identity_resolves_the_defaults() -> None:
-    assert read({"user": "alice", "port": 5433}).identity() == ("localhost", "5433", "postgres", "mem0")
-    assert read({"connection_string": "postgresql://alice@DB.example"}).identity() == (
+def test_an_address_resolves_the_defaults() -> None:
+    assert address(read({"user": "alice", "port": 5433})) == ("localhost", "5433", "postgres")
+    assert address(read({"connection_string": "postgresql://alice@DB.example"})) == (
         "db.example",
         "5432",
         "alice",
-        "mem0",
     )
-    assert read({"connection_string": "service=prod"}).identity()[0] == "service=prod"
-    assert read({**MINIMAL, "collection_name": "notes"}).identity() == ("db.example", "5433", "memories", "notes")
+    assert address(read({"connection_string": "service=prod"}))[0] == "service=prod"
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""The provider form as a whole: defaults, older names, identities, and that nothing leaks or falls over."""
+"""The provider form as a whole: defaults, older names, and that nothing leaks or falls over."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from tests.unit.config.forms import LLM, POSTGRES, credentials, embedder, read, refusal, store
+from tests.unit.config.forms import POSTGRES, credentials, embedder, read, refusal, store
 from utils import messages
-from utils.config import pgvector
+from utils.config import dsn, pgvector
 from utils.config.settings import Settings
 from utils.errors import CredentialError
 from utils.mem0 import building, registry
@@ -26,7 +26,8 @@ def test_the_defaults() -> None:
     assert (seen.async_mode, seen.max_concurrent_memory_operations, seen.heartbeat_interval_s) == (True, 20, 120)
     assert (seen.log_level, seen.checkpoint_ttl_days, seen.language, seen.warnings) == ("INFO", 90, "en_US", ())
     assert seen.pgvector is not None
-    assert seen.pgvector.identity() == ("db.example", "5432", "memories", "mem0")
+    assert seen.pgvector.collection_name == "mem0"
+    assert dsn.address(dsn.parameters_of(seen.pgvector.conninfo)) == ("db.example", "5432", "memories")
 
 
 def test_what_the_form_says_is_used() -> None:
@@ -110,10 +111,10 @@ def test_an_age_that_decides_what_is_deleted_is_exact(name: str, value: object) 
 
 def test_older_names_are_read_when_the_new_ones_are_empty() -> None:
     form = {name.removesuffix("_secret"): value for name, value in credentials().items()}
-    assert Settings.from_credentials(form).fingerprint == read().fingerprint
+    assert Settings.from_credentials(form).identity.client == read().identity.client
     empty = dict.fromkeys(credentials(), " ")
-    assert Settings.from_credentials({**form, **empty}).fingerprint == read().fingerprint
-    assert Settings.from_credentials(credentials() | {"local_llm_json": "{"}).fingerprint == read().fingerprint
+    assert Settings.from_credentials({**form, **empty}).identity.client == read().identity.client
+    assert Settings.from_credentials(credentials() | {"local_llm_json": "{"}).identity.client == read().identity.client
     with pytest.raises(CredentialError, match=r"^local_llm_json is not valid JSON"):
         Settings.from_credentials({**form, "local_llm_json": "{"})
 
@@ -155,69 +156,6 @@ def test_a_store_that_would_land_in_tmp_is_warned_of() -> None:
 def test_settings_are_frozen() -> None:
     with pytest.raises(pydantic.ValidationError):
         read().log_level = "DEBUG"
-
-
-# --- fingerprint and store identity
-
-
-def test_the_fingerprint_is_stable_and_independent_of_how_it_was_pasted() -> None:
-    first = read()
-    fenced = {name: f"```json\n{value}\n```" for name, value in credentials().items()}
-    assert first.fingerprint == Settings.from_credentials(fenced).fingerprint == read(log_level="DEBUG").fingerprint
-    assert len(first.fingerprint) == 64
-    assert int(first.fingerprint, 16)
-
-
-@pytest.mark.parametrize(
-    "changed",
-    [
-        {"llm": json.dumps(LLM | {"config": LLM["config"] | {"api_key": "sk-new"}})},  # type: ignore[operator]
-        {"llm": json.dumps(LLM | {"config": LLM["config"] | {"timeout": 21}})},  # type: ignore[operator]
-        {"embedder": embedder(model="large")},
-        {"vector_store": store("pgvector", **POSTGRES | {"password": "new"})},
-        {"reranker": json.dumps({"provider": "llm_reranker", "config": {"model": "m", "api_key": "k"}})},
-        {"state_db_url": "/data/state.db"},
-    ],
-)
-def test_whatever_decides_which_services_are_used_changes_the_fingerprint(changed: dict[str, Any]) -> None:
-    assert read(**changed).fingerprint != read().fingerprint
-
-
-PLACES = {
-    "pgvector": [
-        store("pgvector", **POSTGRES),
-        store("pgvector", **POSTGRES | {"password": "new", "user": "bob", "maxconn": 3, "sslmode": "require"}),
-        store("pgvector", connection_string="postgresql://carol:x@DB.example:5432/memories"),
-    ],
-    "pgvector, another database": [store("pgvector", **POSTGRES | {"dbname": "other"})],
-    "pgvector, another collection": [store("pgvector", **POSTGRES, collection_name="other")],
-    "pgvector, another port": [store("pgvector", **POSTGRES, port=5433)],
-    "pgvector, a pooler's customer": [store("pgvector", **POSTGRES | {"user": "postgres.one"})],
-    "pgvector, a pooler's other customer": [store("pgvector", **POSTGRES | {"user": "postgres.two"})],
-    "qdrant on a server": [
-        store("qdrant", url="http://q:6333", api_key="a"),
-        store("qdrant", url="http://Q:6333/", api_key="b", on_disk=True, embedding_model_dims=5),
-    ],
-    "qdrant on another server": [store("qdrant", url="http://r:6333", api_key="a")],
-    "qdrant, another collection": [store("qdrant", url="http://q:6333", api_key="a", collection_name="other")],
-    "qdrant in a folder": [store("qdrant", path="/q"), store("qdrant", path="/q", on_disk=True)],
-    "qdrant by host": [store("qdrant", host="q", port=6333), store("qdrant", host="q", port=6333, api_key="x")],
-    "faiss": [store("faiss", path="/f"), store("faiss", path="/f", normalize_L2=True)],
-    "milvus": [
-        store("milvus", url="http://user:one@m:19530", token="a"),
-        store("milvus", url="http://user:two@m:19530", token="b"),
-    ],
-}
-
-
-def test_the_store_identity_tells_stores_apart_and_nothing_else() -> None:
-    seen = {name: {read(vector_store=each).store_identity for each in same} for name, same in PLACES.items()}
-    assert {name: len(identities) for name, identities in seen.items()} == dict.fromkeys(PLACES, 1)
-    assert len(set().union(*seen.values())) == len(PLACES)
-
-
-def test_other_models_leave_the_store_identity_alone() -> None:
-    assert read(embedder=embedder(model="large")).store_identity == read().store_identity
 
 
 # --- nothing leaks, nothing else is raised

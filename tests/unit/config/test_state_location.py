@@ -16,7 +16,7 @@ QDRANT = store("qdrant", path="/q")
 
 
 def test_pgvector_keeps_the_state_beside_the_memories() -> None:
-    location = state_location(read())
+    location = read().identity.state
     assert isinstance(location, PostgresLocation)
     assert (
         conninfo_to_dict(location.conninfo).items() >= {"host": "db.example", "user": "alice", "password": "pw"}.items()
@@ -24,14 +24,14 @@ def test_pgvector_keeps_the_state_beside_the_memories() -> None:
 
 
 def test_another_store_gets_a_file_in_the_folder_the_environment_names(tmp_path: Path) -> None:
-    location = state_location(read(vector_store=QDRANT), {"MEM0_DIFY_STATE_DIR": str(tmp_path / "new")})
+    location = state_location(None, None, {"MEM0_DIFY_STATE_DIR": str(tmp_path / "new")})
     assert location == SqliteLocation(tmp_path / "new" / "mem0_dify.sqlite3")
     assert not (tmp_path / "new").exists(), "creating it is the caller's"
 
 
 def test_state_db_url_decides_over_the_store() -> None:
-    assert state_location(read(state_db_url="/data/state.db")) == SqliteLocation(Path("/data/state.db"))
-    location = state_location(read(vector_store=QDRANT, state_db_url="postgresql+psycopg://u:p%40w@h/d"))
+    assert read(state_db_url="/data/state.db").identity.state == SqliteLocation(Path("/data/state.db"))
+    location = read(vector_store=QDRANT, state_db_url="postgresql+psycopg://u:p%40w@h/d").identity.state
     assert isinstance(location, PostgresLocation)
     seen = conninfo_to_dict(location.conninfo)
     assert (seen["password"], seen["keepalives_idle"], seen["connect_timeout"]) == ("p@w", "30", "5")

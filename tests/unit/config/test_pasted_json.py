@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from utils.config.paste import read_object
+from utils.config.pasted_json import read_object
 from utils.config.values import Where
 from utils.errors import CredentialError
 
