@@ -26,7 +26,7 @@ class AddMemory(tool_base.MemoryTool):
         """Submit the pair; two blank texts are nothing to remember."""
         if not given["user"] and not given["assistant"]:
             return results.Answer(results.event("SKIP"), "result_add_skip")
-        outcome = await memory.add(
+        result = await memory.add(
             given["user_id"],
             user=given["user"],
             assistant=given["assistant"],
@@ -35,4 +35,4 @@ class AddMemory(tool_base.MemoryTool):
             infer=given["infer"],
             instructions=given["custom_fact_extraction_prompt"],
         )
-        return results.added(outcome)
+        return results.add_answer(result)

@@ -22,4 +22,4 @@ class DeleteAllMemories(tool_base.MemoryTool):
     async def run(self, memory: Any, given: dict[str, Any]) -> results.Answer:
         """Submit the deletion."""
         owner = Owner(given["user_id"], given["agent_id"])
-        return results.wiped(await memory.delete_all(owner, purge_history=given["purge_history"]))
+        return results.delete_all_answer(await memory.delete_all(owner, purge_history=given["purge_history"]))

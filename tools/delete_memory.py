@@ -13,5 +13,5 @@ class DeleteMemory(tool_base.MemoryTool):
 
     async def run(self, memory: Any, given: dict[str, Any]) -> results.Answer:
         """Submit the deletion."""
-        outcome = await memory.delete(given["memory_id"], given["user_id"])
-        return results.changed(outcome, given["memory_id"], "result_deleted")
+        result = await memory.delete(given["memory_id"], given["user_id"])
+        return results.change_answer(result, given["memory_id"], "result_deleted")

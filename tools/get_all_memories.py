@@ -29,4 +29,4 @@ class GetAllMemories(tool_base.MemoryTool):
             offset=given["offset"],
             given_filters=given["filters"],
         )
-        return results.listed(page)
+        return results.list_answer(page)

@@ -13,4 +13,4 @@ class GetMemoryHistory(tool_base.MemoryTool):
 
     async def run(self, memory: Any, given: dict[str, Any]) -> results.Answer:
         """Get it."""
-        return results.told(await memory.history(given["memory_id"], given["user_id"]))
+        return results.history_answer(await memory.history(given["memory_id"], given["user_id"]))

@@ -19,16 +19,16 @@ class SearchMemory(tool_base.MemoryTool):
         params.RUN_ID,
         params.timeout(5),
     )
-    outputs = {"pending_writes": 0, "failed_writes": 0}
+    outputs = {"count": 0, "pending_writes": 0, "failed_writes": 0}
     empty = []
 
     async def run(self, memory: Any, given: dict[str, Any]) -> results.Answer:
         """Search within the user's (and agent's) memories."""
-        found = await memory.search(
+        page = await memory.search(
             given["query"],
             Owner(given["user_id"], given["agent_id"]),
             top_k=given["top_k"],
             threshold=given["threshold"],
             given_filters=given["filters"],
         )
-        return results.searched(found)
+        return results.search_answer(page)

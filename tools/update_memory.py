@@ -20,5 +20,5 @@ class UpdateMemory(tool_base.MemoryTool):
 
     async def run(self, memory: Any, given: dict[str, Any]) -> results.Answer:
         """Submit the new text."""
-        outcome = await memory.update(given["memory_id"], given["user_id"], given["text"], given["metadata"] or {})
-        return results.changed(outcome, given["memory_id"], "result_updated")
+        result = await memory.update(given["memory_id"], given["user_id"], given["text"], given["metadata"] or {})
+        return results.change_answer(result, given["memory_id"], "result_updated")

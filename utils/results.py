@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 from utils import messages
 from utils.errors import NotFound
-from utils.memory.outcomes import Accepted, Done
-from utils.stores.protocol import Row
 
 if TYPE_CHECKING:
-    from utils.memory.outcomes import Backlog, Found, Page
+    from utils.memory.recall import Page
+    from utils.memory.requests import WriteResult
     from utils.state.history import Entry
+    from utils.stores.protocol import Row
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,13 +52,16 @@ def memory(row: Row) -> dict[str, Any]:
     }
 
 
-def hit(row: Row, rerank_score: float | None) -> dict[str, Any]:
-    """One search result: the memory, its similarity and distance, and the reranker's score if there is one."""
+def scored_memory(row: Row) -> dict[str, Any]:
+    """One search result: the memory with its scores, each from 0 to 1; null where nobody gave one."""
     score = row.score or 0.0
-    shown = {**memory(row), "score": score, "vector_distance": 1.0 - score}
-    if rerank_score is not None:
-        shown["rerank_score"] = rerank_score
-    return shown
+    return {
+        **memory(row),
+        "score": score,
+        "vector_distance": 1.0 - score,
+        "rerank_score": row.rerank_score,
+        "keyword_score": None,
+    }
 
 
 def timestamp(row: Row) -> str | None:
@@ -85,66 +88,74 @@ def event(name: str, entry: Entry | None = None) -> list[dict[str, str]]:
     return [{"id": entry.memory_id, "memory": entry.new_memory or entry.old_memory or "", "event": name}]
 
 
-def added(outcome: Accepted | Done) -> Answer:
+def add_answer(result: WriteResult) -> Answer:
     """The answer to ``add_memory``."""
-    extra = {"write_id": outcome.write_id}
-    if isinstance(outcome, Accepted):
+    extra = {"write_id": result.write_id}
+    if result.entries is None:
         return Answer(event("ACCEPT"), "result_accepted", extra=extra)
-    if not outcome.entries:
+    if not result.entries:
         return Answer(event("NONE"), "result_add_none", extra=extra)
-    changed_memories = [shown for entry in outcome.entries for shown in event(entry.event, entry)]
-    lines = [f"{shown['event']}: {shown['memory']}" for shown in changed_memories]
-    return Answer(changed_memories, "result_add_done", {"count": len(outcome.entries)}, extra, lines)
+    changes = [shown for entry in result.entries for shown in event(entry.event, entry)]
+    lines = [f"{shown['event']}: {shown['memory']}" for shown in changes]
+    return Answer(changes, "result_add_done", {"count": len(changes)}, extra, lines)
 
 
-def changed(outcome: Accepted | Done, memory_id: str, key: str) -> Answer:
-    """The answer to ``update_memory`` and ``delete_memory``; ``key`` names the sentence for the done deed.
+def change_answer(result: WriteResult, memory_id: str, key: str) -> Answer:
+    """The answer to ``update_memory`` and ``delete_memory``; ``key`` names the sentence for a change that was made.
 
     Raises:
         NotFound: the memory was gone by the time it was its turn.
     """
-    extra = {"write_id": outcome.write_id}
-    if isinstance(outcome, Accepted):
-        return _told("result_accepted", extra)
-    if outcome.count == 0:
-        raise NotFound("error_not_found", memory_id=memory_id)
-    return _told(key, extra)
+    if result.entries is None:
+        return _message_answer("result_accepted", result)
+    if result.count == 0:
+        raise NotFound("error_not_found", memory_id=memory_id, write_id=result.write_id)
+    return _message_answer(key, result)
 
 
-def wiped(outcome: Accepted | Done) -> Answer:
-    """The answer to ``delete_all_memories``; in synchronous mode with the count."""
-    extra = {"write_id": outcome.write_id}
-    if isinstance(outcome, Accepted):
-        return _told("result_accepted", extra)
-    return _told("result_deleted_all", extra, count=outcome.count)
+def delete_all_answer(result: WriteResult) -> Answer:
+    """The answer to ``delete_all_memories``; with the count when the caller waited for it."""
+    if result.entries is None:
+        return _message_answer("result_accepted", result)
+    return _message_answer("result_deleted_all", result, count=result.count)
 
 
-def _told(key: str, extra: Mapping[str, Any], **params: Any) -> Answer:
+def _message_answer(key: str, result: WriteResult, **params: Any) -> Answer:
     """An answer whose ``results`` hold the sentence, in English so that workflows can compare it."""
-    return Answer({"message": messages.render(key, messages.DEFAULT_LANGUAGE, **params), **params}, key, params, extra)
+    sentence = messages.render(key, messages.DEFAULT_LANGUAGE, **params)
+    return Answer({"message": sentence, **params}, key, params, {"write_id": result.write_id})
 
 
-def searched(found: Found) -> Answer:
+def search_answer(page: Page) -> Answer:
     """The answer to ``search_memory``."""
-    hits = [hit(one.row, one.rerank_score) for one in found.hits]
-    lines = [f"- {shown['memory']}" for shown in hits]
-    key = "result_search" if hits else "result_search_none"
-    return Answer(hits, key, {"count": len(hits)}, _extra(found.backlog), lines, _notes(found.backlog))
+    found = [scored_memory(row) for row in page.rows]
+    key = "result_search" if found else "result_search_none"
+    return _page_answer(page, found, key, {"count": len(found)})
 
 
-def listed(page: Page) -> Answer:
+def list_answer(page: Page) -> Answer:
     """The answer to ``get_all_memories``."""
-    memories = [memory(row) for row in page.rows]
-    lines = [f"- {shown['memory']}" for shown in memories]
-    extra = {"total": page.total, **_extra(page.backlog)}
-    counts = {"count": len(memories), "total": page.total}
-    return Answer(memories, "result_list", counts, extra, lines, _notes(page.backlog))
+    listed = [memory(row) for row in page.rows]
+    return _page_answer(page, listed, "result_list", {"count": len(listed), "total": page.total})
 
 
-def told(entries: Sequence[Entry]) -> Answer:
+def _page_answer(page: Page, shown: list[dict[str, Any]], key: str, counts: Mapping[str, int]) -> Answer:
+    """Memories with their counts, and what a reader should know about writes that are not in the store."""
+    lines = [f"- {one['memory']}" for one in shown]
+    waiting = {"pending_writes": page.pending_writes, "failed_writes": page.failed_writes}
+    notes: list[tuple[str, Mapping[str, Any]]] = []
+    if page.pending_writes:
+        notes.append(("result_search_pending", {"pending": page.pending_writes}))
+    if page.failed_writes:
+        notes.append(("result_failed_writes", {"failed": page.failed_writes}))
+    return Answer(shown, key, counts, {**counts, **waiting}, lines, notes)
+
+
+def history_answer(entries: Sequence[Entry]) -> Answer:
     """The answer to ``get_memory_history``."""
     shown = [
         {
+            "memory_id": entry.memory_id,
             "event": entry.event,
             "old_memory": entry.old_memory,
             "new_memory": entry.new_memory,
@@ -156,17 +167,3 @@ def told(entries: Sequence[Entry]) -> Answer:
     ]
     lines = [f"{one['updated_at']} {one['event']}: {one['new_memory'] or one['old_memory']}" for one in shown]
     return Answer(shown, "result_history", {"count": len(shown)}, lines=lines)
-
-
-def _extra(backlog: Backlog) -> dict[str, int]:
-    return {"pending_writes": backlog.pending, "failed_writes": backlog.failed}
-
-
-def _notes(backlog: Backlog) -> list[tuple[str, Mapping[str, Any]]]:
-    """What a reader should know about writes that are not in the store."""
-    notes: list[tuple[str, Mapping[str, Any]]] = []
-    if backlog.pending:
-        notes.append(("result_search_pending", {"pending": backlog.pending}))
-    if backlog.failed:
-        notes.append(("result_failed_writes", {"failed": backlog.failed}))
-    return notes

@@ -22,6 +22,7 @@ from dify_plugin import Tool
 from dify_plugin.entities.tool import ToolInvokeMessage
 
 from utils import log, messages, params
+from utils.aio.after_answer import AfterAnswer
 from utils.errors import PluginError
 from utils.results import Answer
 from utils.runtime.runtime import runtime
@@ -54,13 +55,21 @@ class MemoryTool(Tool):
         """The tool's one operation, with its parsed parameters; runs on the loop."""
 
     def _invoke(self, tool_parameters: dict[str, Any]) -> Generator[ToolInvokeMessage, None, None]:
+        after = AfterAnswer()
+        try:
+            # The SDK writes each message before it asks for the next, and closes the generator when the caller goes.
+            yield from self._answer(tool_parameters, after)
+        finally:
+            runtime().start_after_answer(after)
+
+    def _answer(self, tool_parameters: dict[str, Any], after: AfterAnswer) -> Generator[ToolInvokeMessage, None, None]:
         started = time.perf_counter()
         language = str(self.runtime.credentials.get("language") or messages.DEFAULT_LANGUAGE)
         trace = ""
         try:
             given = params.parse(self.parameters, tool_parameters)
             trace = given.get("run_id") or ""
-            answer = self._call(given, trace)
+            answer = self._call(given, trace, after)
             sentence = messages.render(answer.key, language, **answer.params)
         except PluginError as exc:
             answer, sentence = self._failed(exc.status, exc.key), exc.sentence(language)
@@ -73,11 +82,16 @@ class MemoryTool(Tool):
         _log.info("%s%s %s in %.1f ms", f"[{trace}] " if trace else "", type(self).__name__, answer.status, elapsed_ms)
         yield from self._messages(answer, sentence, language)
 
-    def _call(self, given: dict[str, Any], trace: str) -> Answer:
+    def _call(self, given: dict[str, Any], trace: str, after: AfterAnswer) -> Answer:
         credentials = self.runtime.credentials
         synchronous = not runtime().settings(credentials).async_mode
-        timeout_s = None if synchronous else self._timeout_s(given)
-        return runtime().call(credentials, lambda memory: self.run(memory, given), timeout_s=timeout_s, trace=trace)
+        return runtime().call(
+            credentials,
+            lambda memory: self.run(memory, given),
+            timeout_s=None if synchronous else self._timeout_s(given),
+            trace=trace,
+            after=after,
+        )
 
     def _timeout_s(self, given: Mapping[str, Any]) -> float:
         return min(float(given["timeout"]), self.longest_timeout_s)

@@ -11,7 +11,7 @@ import asyncio
 import concurrent.futures
 import logging
 import threading
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from typing import Any
 
 from utils.errors import ShuttingDown
@@ -38,6 +38,11 @@ class BackgroundLoop:
             coroutine.close()
             raise ShuttingDown("error_shutting_down")
         return asyncio.run_coroutine_threadsafe(coroutine, self._running_loop())
+
+    def call_soon(self, callback: Callable[[], object]) -> None:
+        """Call ``callback`` on the loop; never, when the loop was not started or is stopping."""
+        if self._loop is not None and not self._stopping:
+            self._loop.call_soon_threadsafe(callback)
 
     def is_current(self) -> bool:
         """Whether the caller runs on this loop's own thread, where waiting for :meth:`submit` would wait for ever.

@@ -12,17 +12,19 @@ import logging
 import uuid
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from contextvars import Context
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
 from utils import log
+from utils.aio.after_answer import after_answer
 from utils.aio.gather import gather
 from utils.aio.lanes import Lane
 from utils.errors import NotFound, Overloaded, ServiceError, ServiceUnavailable, Superseded, WriteFailed
 from utils.memory import recall
 from utils.memory.handlers import SUPERSEDED_BY_DELETE_ALL, SUPERSEDED_BY_DELETE_ALL_OF_AGENT, handlers
-from utils.memory.outcomes import Accepted, Backlog, Done, Found, Page
-from utils.memory.requests import VERSION, Add, Delete, DeleteAll, Update, WriteRequest
+from utils.memory.recall import Page
+from utils.memory.requests import VERSION, Add, Delete, DeleteAll, Update, WriteRequest, WriteResult
 from utils.models.models import Models
 from utils.queue.handler import Service
 from utils.queue.worker import Worker
@@ -44,7 +46,6 @@ _CHECK_EMBEDDER_S: Final = 6.0  # shares of the 15 s a validation may take (SPEC
 _CHECK_STORE_S: Final = 5.0
 _CHECK_STATE_S: Final = 3.5
 _NO_MEMORY: Final = str(uuid.UUID(int=0))
-_ANSWER_FIRST_S: Final = 0.005  # asynchronous mode: the work begins when the answer is out
 _RECHECK_S: Final = 1.0  # synchronous mode: how often to look whether another process has carried the write out
 
 
@@ -78,7 +79,7 @@ class Memory:
         """
         await self._worker.serve(self._service)
         if self._heart is None:
-            self._heart = asyncio.create_task(self._keep_alive())
+            self._heart = asyncio.create_task(self._keep_alive(), context=Context())
 
     async def take_up_failed(self) -> None:
         """Try again what failed under these very credentials: they have just been validated."""
@@ -133,7 +134,7 @@ class Memory:
 
     async def search(
         self, query: str, owner: Owner, *, top_k: int, threshold: float | None, given_filters: Mapping[str, Any] | None
-    ) -> Found:
+    ) -> Page:
         """The owner's memories most similar to ``query`` (see ``recall.search``)."""
         condition = _compiled(given_filters)
         async with self._reads.enter():
@@ -141,7 +142,8 @@ class Memory:
             found = recall.search(
                 self.models, self._store, query, owner, top_k=top_k, threshold=threshold, condition=condition
             )
-            return Found(*await gather(found, self._backlog(owner.user_id)))
+            rows, counts = await gather(found, self._counts(owner.user_id))
+            return Page(rows, len(rows), *counts)
 
     async def page(self, owner: Owner, *, limit: int, offset: int, given_filters: Mapping[str, Any] | None) -> Page:
         """One page of the owner's memories, newest first."""
@@ -149,7 +151,7 @@ class Memory:
         async with self._reads.enter():
             await self._store.open()
             rows, total = await self._store.page(owner, limit, offset, condition)
-            return Page(rows, total, await self._backlog(owner.user_id))
+            return Page(rows, total, *await self._counts(owner.user_id))
 
     async def get(self, memory_id: str, user_id: str | None) -> Row:
         """One memory by its id.
@@ -179,18 +181,17 @@ class Memory:
             raise NotFound("error_not_found", memory_id=memory_id)
         return row
 
-    async def _backlog(self, user_id: str) -> Backlog:
-        return Backlog(*await self._state.read(lambda conn: writes.counts(conn, self._scope, user_id)))
+    async def _counts(self, user_id: str) -> tuple[int, int]:
+        """How many writes of the user are pending, and how many have failed."""
+        return await self._state.read(lambda conn: writes.counts(conn, self._scope, user_id))
 
     # -- writes
 
-    async def add(self, user_id: str, **asked: Any) -> Accepted | Done:
+    async def add(self, user_id: str, **asked: Any) -> WriteResult:
         """Remember a message pair (fields of ``request.Add``)."""
         return await self._submit(user_id, Add(at=_now(), trace=log.trace.get(), **asked))
 
-    async def update(
-        self, memory_id: str, user_id: str | None, text: str, metadata: Mapping[str, Any]
-    ) -> Accepted | Done:
+    async def update(self, memory_id: str, user_id: str | None, text: str, metadata: Mapping[str, Any]) -> WriteResult:
         """Replace a memory's text.
 
         Raises:
@@ -200,7 +201,7 @@ class Memory:
         request = Update(at=_now(), trace=log.trace.get(), memory_id=row.id, text=text, metadata=metadata)
         return await self._submit(str(row.user_id), request)
 
-    async def delete(self, memory_id: str, user_id: str | None) -> Accepted | Done:
+    async def delete(self, memory_id: str, user_id: str | None) -> WriteResult:
         """Delete a memory.
 
         Raises:
@@ -209,12 +210,12 @@ class Memory:
         row = await self.get(memory_id, user_id)
         return await self._submit(str(row.user_id), Delete(at=_now(), trace=log.trace.get(), memory_id=row.id))
 
-    async def delete_all(self, owner: Owner, *, purge_history: bool) -> Accepted | Done:
+    async def delete_all(self, owner: Owner, *, purge_history: bool) -> WriteResult:
         """Delete every memory of the owner."""
         request = DeleteAll(at=_now(), trace=log.trace.get(), agent_id=owner.agent_id, purge_history=purge_history)
         return await self._submit(owner.user_id, request)
 
-    async def _submit(self, user_id: str, request: WriteRequest) -> Accepted | Done:
+    async def _submit(self, user_id: str, request: WriteRequest) -> WriteResult:
         """Record the write; in synchronous mode wait for its outcome, too."""
         write = writes.NewWrite(
             id=str(uuid.uuid4()),
@@ -231,8 +232,8 @@ class Memory:
             if not await self._accept(write, request):
                 raise Overloaded("error_overload", limit=self._writes.most_pending)
         if self.settings.async_mode:
-            asyncio.get_running_loop().call_later(_ANSWER_FIRST_S, self._worker.wake)
-            return Accepted(write.id)
+            after_answer(self._worker.wake)
+            return WriteResult(write.id)
         self._worker.wake()
         return await self._outcome(write.id)
 
@@ -249,7 +250,7 @@ class Memory:
 
         return await self._state.write(accept)
 
-    async def _outcome(self, write_id: str) -> Done:
+    async def _outcome(self, write_id: str) -> WriteResult:
         """Wait until the write has ended, whoever ends it.
 
         Raises:
@@ -266,7 +267,7 @@ class Memory:
             if state.status == FAILED:
                 raise WriteFailed("error_write_failed", write_id=write_id, reason=state.error)
             entries = await self._state.read(lambda conn: history.of_write(conn, write_id))
-            return Done(write_id, entries, int((state.result or {}).get("count", len(entries))))
+            return WriteResult(write_id, entries, int((state.result or {}).get("count", len(entries))))
 
 
 @asynccontextmanager

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 from utils.errors import ServiceError
@@ -21,11 +21,20 @@ _RERANKED: Final = 3  # a reranker sees this many times top_k rows, so that it c
 
 
 @dataclass(frozen=True, slots=True)
-class Hit:
-    """A memory found by a search; ``rerank_score`` in 0..1 only when a reranker judged it."""
+class Page:
+    """Memories of one owner as a read hands them out.
 
-    row: Row
-    rerank_score: float | None = None
+    Attributes:
+        rows: the memories, in the order they are shown.
+        total: how many match in all.
+        pending_writes: accepted writes of the user that are still to be carried out.
+        failed_writes: writes of the user that failed for good.
+    """
+
+    rows: list[Row]
+    total: int
+    pending_writes: int
+    failed_writes: int
 
 
 async def search(
@@ -37,7 +46,7 @@ async def search(
     top_k: int,
     threshold: float | None,
     condition: Condition | None,
-) -> list[Hit]:
+) -> list[Row]:
     """The owner's memories most similar to ``query``, best first.
 
     Args:
@@ -57,11 +66,12 @@ async def search(
     rows = await store.search(vector, owner, wanted, condition)
     if threshold is not None:
         rows = [row for row in rows if (row.score or 0.0) >= threshold]
-    hits = await _reranked(models, query, rows) if models.reranks and rows else [Hit(row) for row in rows]
-    return hits[:top_k]
+    if models.reranks and rows:
+        rows = await _reranked(models, query, rows)
+    return rows[:top_k]
 
 
-async def _reranked(models: Models, query: str, rows: list[Row]) -> list[Hit]:
+async def _reranked(models: Models, query: str, rows: list[Row]) -> list[Row]:
     """``rows`` in the reranker's order; in their own when it fails, which is said in the log."""
     try:
         async with asyncio.timeout(models.rerank_timeout_s):
@@ -69,6 +79,6 @@ async def _reranked(models: Models, query: str, rows: list[Row]) -> list[Hit]:
     except (ServiceError, TimeoutError) as exc:
         reason = exc.reason if isinstance(exc, ServiceError) else f"no answer within {models.rerank_timeout_s:g} s"
         _log.warning("reranker failed (%s); results are in order of similarity", reason)
-        return [Hit(row) for row in rows]
-    judged = sorted(zip(scores, rows, strict=True), key=lambda pair: -pair[0])
-    return [Hit(row, score) for score, row in judged]
+        return rows
+    best_first = sorted(zip(scores, rows, strict=True), key=lambda pair: -pair[0])
+    return [replace(row, rerank_score=score) for score, row in best_first]

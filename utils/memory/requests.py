@@ -1,13 +1,33 @@
-"""What a write asks for, in the form it is accepted and stored in: one small class per kind, to JSON and back."""
+"""What a write asks for, in the form it is accepted and stored in: one small class per kind, to JSON and back; and
+what the caller of a write gets.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Any, ClassVar, Final, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Self
+
+if TYPE_CHECKING:
+    from utils.state.history import Entry
 
 # Of the form of requests and plans. A process carries out older ones, too, and leaves newer ones to newer processes.
 VERSION: Final = 1
+
+
+@dataclass(frozen=True, slots=True)
+class WriteResult:
+    """What the caller of a write gets.
+
+    Attributes:
+        write_id: the accepted write.
+        entries: what it changed, when the caller waited for it; None when it goes on in the background.
+        count: how many memories it changed.
+    """
+
+    write_id: str
+    entries: list[Entry] | None = None
+    count: int = 0
 
 
 @dataclass(frozen=True, slots=True)

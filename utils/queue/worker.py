@@ -14,6 +14,7 @@ import logging
 import random
 import uuid
 from collections.abc import Awaitable, Callable
+from contextvars import Context
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -92,7 +93,8 @@ class Worker:
         self.wake()
         if not self._loops:
             steps = (self._claim_due, self._renew_leases, self._look_around, self._purge_old)
-            self._loops = [asyncio.create_task(self._repeat(step)) for step in steps]
+            # In a context of their own: they are not part of the call that happens to start them.
+            self._loops = [asyncio.create_task(self._repeat(step), context=Context()) for step in steps]
 
     async def has_work(self, fingerprint: str) -> bool:
         """Whether writes accepted under these credentials are pending or in work."""

@@ -15,9 +15,12 @@ import logging
 import threading
 import time
 from collections.abc import Awaitable, Callable, Mapping
+from contextvars import Context
 from typing import TYPE_CHECKING, Any, Final
 
 from utils import log
+from utils.aio import after_answer
+from utils.aio.after_answer import AfterAnswer
 from utils.aio.loop import BackgroundLoop
 from utils.config.identity import credentials_identity
 from utils.errors import TimedOut
@@ -77,6 +80,7 @@ class Runtime:
         *,
         timeout_s: float | None,
         trace: str = "",
+        after: AfterAnswer | None = None,
     ) -> T:
         """Run ``operation`` on the memory of ``credentials`` and wait for its outcome.
 
@@ -85,18 +89,24 @@ class Runtime:
             operation: a coroutine function of the :class:`Memory`.
             timeout_s: seconds after which the wait ends whatever the operation does; None to wait for its end.
             trace: the call's run id, for the log.
+            after: takes what the operation leaves to do after the answer; the caller hands it to
+                :meth:`start_after_answer`.
 
         Raises:
             TimedOut: the time is up; the operation has been cancelled.
             PluginError: whatever the operation raised.
         """
         settings = self.settings(credentials)
-        running = self._loop.submit(self._run(settings, operation, timeout_s, trace))
+        running = self._loop.submit(self._run(settings, operation, timeout_s, trace, after))
         try:
             return running.result(None if timeout_s is None else timeout_s + _GRACE_S)
         except (concurrent.futures.TimeoutError, concurrent.futures.CancelledError) as exc:
             running.cancel()
             raise TimedOut("error_timeout", seconds=f"{timeout_s or 0:g}") from exc
+
+    def start_after_answer(self, after: AfterAnswer) -> None:
+        """Start on the loop what a call has left to do; its answer is out. Nothing is started in a stopping process."""
+        self._loop.call_soon(after.start)
 
     async def _run[T](
         self,
@@ -104,8 +114,10 @@ class Runtime:
         operation: Callable[[Memory], Awaitable[T]],
         timeout_s: float | None,
         trace: str,
+        after: AfterAnswer | None,
     ) -> T:
         log.trace.set(trace)
+        after_answer.current.set(after)
         used = self._set(settings)
         async with used.in_use(), asyncio.timeout(timeout_s):
             return await operation(await used.memory())
@@ -116,7 +128,7 @@ class Runtime:
         used = self._open.pop(key, None) or CredentialSet(settings, self._places)
         self._open[key] = used
         if self._cleaning is None:
-            self._cleaning = asyncio.get_running_loop().create_task(self._close_superfluous())
+            self._cleaning = asyncio.create_task(self._close_superfluous(), context=Context())
         if len(self._open) > _MOST_OPEN:
             self._too_many.set()
         return used

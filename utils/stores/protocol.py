@@ -47,11 +47,13 @@ class Row:
         id: its id, a UUID in text form.
         payload: mem0's payload; treat as read-only.
         score: similarity to the query in 0..1, higher is better; None when the row was not searched for.
+        rerank_score: the reranker's score in 0..1; None when no reranker judged the row.
     """
 
     id: str
     payload: Mapping[str, Any]
     score: float | None = None
+    rerank_score: float | None = None
 
     @property
     def text(self) -> str:
