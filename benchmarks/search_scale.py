@@ -183,7 +183,7 @@ async def build_indexes(database: Database, table: str) -> float:
     """Give the table its indexes, as the store does in the background; how many seconds it took."""
     began = time.perf_counter()
     async with await psycopg.AsyncConnection.connect(database.uri, autocommit=True) as conn:
-        adopted = await pgvector_schema.adopt(conn, table, None, "hnsw")
+        adopted = await pgvector_schema.find_or_create(conn, table, None, "hnsw")
         assert adopted is not None
         await pgvector_schema.build_indexes(conn, adopted)
         await conn.execute("CHECKPOINT")  # or the searches that follow would write what the build has left

@@ -13,7 +13,6 @@ from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Final
 
-from utils.aio.gather import gather
 from utils.memory import prompts
 from utils.memory.ask import ask
 from utils.memory.plan import Change, Plan, with_vectors
@@ -66,7 +65,7 @@ async def _candidates(models: Models, store: Store, owner: Owner, texts: Sequenc
     """The stored memories most similar to any part of ``texts``, best first."""
     pieces = windows("\n".join(texts))
     vectors = await models.embed_batch(pieces)
-    found = await gather(*(store.search(vector, owner, _CANDIDATES_PER_WINDOW) for vector in vectors))
+    found = await store.search_batch(vectors, owner, _CANDIDATES_PER_WINDOW)
     best: dict[str, Row] = {}
     for row in (row for rows in found for row in rows):
         if row.id not in best or (row.score or 0) > (best[row.id].score or 0):

@@ -11,9 +11,11 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
+    from psycopg import sql
+
     from utils.stores.filters import Condition
 
 SCOPE_KEYS: Final = frozenset({"user_id", "agent_id", "run_id"})
@@ -87,6 +89,24 @@ class Row:
         return {key: value for key, value in self.payload.items() if key not in RESERVED_KEYS}
 
 
+@dataclass(frozen=True, slots=True)
+class Patch:
+    """What one update changes of a stored memory, without knowing the rest of it.
+
+    Attributes:
+        memory_id: which memory.
+        payload: the keys that are set over what is there. ``created_at`` counts only where the memory has none, and a
+            scope id never: no change gives a memory to somebody else.
+        removed: the keys that are taken away first.
+        vector: the embedding of the new text.
+    """
+
+    memory_id: str
+    payload: Mapping[str, Any]
+    removed: tuple[str, ...]
+    vector: Sequence[float]
+
+
 def text_hash(text: str) -> str:
     """mem0's ``hash`` of a memory: the MD5 of its text (an identity mark in the stored format, not a safeguard)."""
     return hashlib.md5(text.encode(), usedforsecurity=False).hexdigest()
@@ -126,8 +146,18 @@ class Store(Protocol):
     ) -> tuple[list[Row], int]:
         """One page of the owner's memories, newest first (``created_at``, then id), and how many there are in all."""
 
-    async def batch(self, owner: Owner, limit: int) -> list[Row]:
-        """Any ``limit`` of the owner's memories, in no order; empty only when none are left.
+    async def search_batch(self, vectors: Sequence[Sequence[float]], owner: Owner, top_k: int) -> list[list[Row]]:
+        """What :meth:`search` answers to each of ``vectors``, in their order; in one question where the store can."""
+
+    async def scan(self, owner: Owner, after_id: str | None, limit: int) -> list[Row]:
+        """The owner's next memories in the order of their ids; empty only when there are no more.
+
+        For walking through all of them, however many: memories that come or go meanwhile move no other.
+
+        Args:
+            owner: whose.
+            after_id: the last id of the page before; None: from the start.
+            limit: most rows; a page may hold fewer and still not be the last.
 
         Raises:
             ServiceRejected: this store cannot list an owner's memories reliably.
@@ -141,3 +171,41 @@ class Store(Protocol):
 
     async def delete(self, memory_ids: Sequence[str]) -> None:
         """Delete exactly these memories; unknown ids are no error."""
+
+
+@runtime_checkable
+class TransactionalStore(Store, Protocol):
+    """A store whose changes can be part of somebody else's transaction: it is a PostgreSQL table.
+
+    Where the queue's rows live in the same database, a plan is applied and its write finished in one transaction that
+    locks the queue's row first: a worker that lost its lease changes nothing any more (true fencing).
+    """
+
+    @property
+    def conninfo(self) -> str:
+        """The libpq connection string of the database the memories are in; holds the password."""
+
+    async def change_statements(
+        self,
+        owner: Owner,
+        added: Sequence[Row],
+        added_vectors: Sequence[Sequence[float]],
+        patched: Sequence[Patch],
+        deleted: Sequence[str],
+    ) -> list[tuple[sql.Composed, list[Any]]]:
+        """The changes as statements with ``%s`` placeholders, to be sent in this order over any psycopg connection.
+
+        Sent twice they have the effect of once: an id that is there is not added again, a memory that is gone is not
+        updated. Each says itself whose memories it may touch. Parameters are plain texts, so no adapter is needed.
+
+        Args:
+            owner: whose memories may be changed; another's are left alone.
+            added: new memories, all of them the owner's.
+            added_vectors: one for each of ``added``.
+            patched: changes of memories that are there.
+            deleted: ids of memories that go.
+
+        Raises:
+            ServiceRejected: a row, vector or payload cannot be stored. The server would say so, too, but in the middle
+                of the caller's transaction.
+        """

@@ -28,8 +28,8 @@ async def test_a_store_that_ignores_the_owner_leaks_nothing_and_still_fills_top_
         assert len(await store.search(QUERY, ALICE, 5)) == 5
         assert {row.user_id for row in await store.search(QUERY, ALICE, 50)} == {"alice"}
         assert (await store.page(ALICE, 3))[1] == 5
-        assert {row.user_id for row in await store.batch(ALICE, 2)} == {"alice"}
-        assert await store.search(QUERY, Owner("carol"), 5) == await store.batch(Owner("carol"), 5) == []
+        assert {row.user_id for row in await store.scan(ALICE, None, 2)} == {"alice"}
+        assert await store.search(QUERY, Owner("carol"), 5) == await store.scan(Owner("carol"), None, 5) == []
 
 
 async def test_owners_that_differ_in_letter_case_are_two() -> None:
@@ -59,7 +59,7 @@ async def test_a_store_that_lists_ten_at_a_time_is_emptied_all_the_same() -> Non
             await store.page(ALICE, 5)
         assert refusal.value.key == "store_cannot_list"
         deleted = 0
-        while batch := await store.batch(ALICE, 500):
+        while batch := await store.scan(ALICE, None, 500):
             await store.delete([row.id for row in batch])
             deleted += len(batch)
         assert deleted == 95
@@ -72,7 +72,7 @@ async def test_what_cannot_list_refuses_to(provider: str) -> None:
     async with opened(over(AwkwardStore(), provider)) as store:
         await store.insert([memory("alice")], [QUERY])
         assert len(await store.search(QUERY, ALICE, 5)) == 1
-        for attempt in (store.page(ALICE, 5), store.batch(ALICE, 5)):
+        for attempt in (store.page(ALICE, 5), store.scan(ALICE, None, 5)):
             with pytest.raises(ServiceRejected) as refusal:
                 await attempt
             assert refusal.value.params["provider"] == provider
@@ -84,10 +84,10 @@ async def test_an_empty_listing_is_not_believed_while_a_search_finds_rows(provid
     awkward.client = type("Client", (), {"namespaces": lambda self: ["one"]})()  # type: ignore[attr-defined]
     async with opened(over(awkward, provider)) as store:
         await store.insert([memory("alice")], [QUERY])
-        for attempt in (store.page(ALICE, 5), store.batch(ALICE, 5)):
+        for attempt in (store.page(ALICE, 5), store.scan(ALICE, None, 5)):
             with pytest.raises(ServiceRejected, match=provider):
                 await attempt
-        assert await store.batch(BOB, 5) == []
+        assert await store.scan(BOB, None, 5) == []
 
 
 @pytest.mark.parametrize("provider", ["cassandra", "mongodb", "opensearch", "pinecone", "elasticsearch"])
@@ -101,7 +101,7 @@ async def test_an_outage_hidden_as_an_empty_answer_is_an_error(provider: str) ->
             store.get(row.id),
             store.search(QUERY, ALICE, 5),
             store.page(ALICE, 5),
-            store.batch(ALICE, 5),
+            store.scan(ALICE, None, 5),
             store.check(DIMS),
         ]
         for attempt in attempts:

@@ -130,7 +130,7 @@ async def main():
     await asyncio.gather(*(store.insert([memory("alice", str(n))], [v]) for n, v in enumerate(spread(30))))
     found = await asyncio.gather(*(store.search(QUERY, Owner("alice"), 3) for _ in range(10)))
     assert all([row.text for row in rows] == ["0", "1", "2"] for rows in found), found
-    await store.delete([row.id for row in await store.batch(Owner("alice"), 100)])
+    await store.delete([row.id for row in await store.scan(Owner("alice"), None, 100)])
     assert await store.page(Owner("alice"), 5) == ([], 0)
     await store.close()
 

@@ -100,7 +100,11 @@ async def junk_is_refused_or_harmless(store: Store, population: Population, aske
 
 async def ids_reach_nobody_else(store: Store, population: Population, one: str, other: str) -> None:
     for owner in (Owner(one), Owner(population.users[0], other), Owner(one, other)):
-        found = [*await store.search(QUERY, owner, 5), *(await store.page(owner, 5))[0], *await store.batch(owner, 5)]
+        found = [
+            *await store.search(QUERY, owner, 5),
+            *(await store.page(owner, 5))[0],
+            *await store.scan(owner, None, 5),
+        ]
         assert {row.id for row in found} <= population.expected(owner, None)
     assert await store.get(one) is None
     await store.delete([one, other])

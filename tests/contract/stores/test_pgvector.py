@@ -86,8 +86,8 @@ async def test_a_table_of_mem0_is_adopted_and_still_read_by_mem0(database: Datab
     theirs.connection_pool.close()
     assert sorted(index_definitions(database)) == [
         "memories_hnsw_idx",
+        "memories_owner_idx",
         "memories_text_lemmatized_idx",
-        "memories_user_id_idx",
     ]
 
 
@@ -98,7 +98,7 @@ async def test_many_create_one_table_at_once(database: Database) -> None:
     for user in users:
         assert [row.user_id for row in await stores[0].search(QUERY, Owner(user), 5)] == [user]
     await asyncio.gather(*(store.close() for store in stores))
-    assert sorted(index_definitions(database)) == ["memories_hnsw_idx", "memories_user_id_idx"]
+    assert sorted(index_definitions(database)) == ["memories_hnsw_idx", "memories_owner_idx"]
 
 
 @pytest.mark.parametrize(
@@ -113,7 +113,7 @@ async def test_a_collection_may_have_any_name(database: Database, collection: st
         assert [found.id for found in await store.search(QUERY, ALICE, 1)] == [row.id]
         assert (await store.page(ALICE, 1))[1] == 1
         await store.delete([row.id])
-        assert await store.batch(ALICE, 1) == []
+        assert await store.scan(ALICE, None, 1) == []
     assert len(index_definitions(database, collection)) == 2
 
 
@@ -128,7 +128,7 @@ async def test_without_a_known_length_the_first_vector_decides(database: Databas
     async with opened(store_on(database, dims=None)) as store:
         assert await store.get(new_id()) is None
         assert await store.page(ALICE, 5) == ([], 0)
-        assert await store.batch(ALICE, 5) == []
+        assert await store.scan(ALICE, None, 5) == []
         await store.delete([new_id()])
         assert ask(database, "SELECT to_regclass('memories')") == [(None,)]
         await store.insert([memory("alice")], [[1.0, 0.0, 0.0]])
@@ -173,7 +173,7 @@ async def test_more_dimensions_never_make_a_failing_index(database: Database, di
 
 async def test_no_index_where_none_is_wanted(database: Database) -> None:
     async with opened(store_on(database, hnsw=False)):
-        assert list(index_definitions(database)) == ["memories_user_id_idx"]
+        assert list(index_definitions(database)) == ["memories_owner_idx"]
 
 
 async def test_two_at_once_index_an_adopted_table_once(database: Database) -> None:
@@ -182,7 +182,7 @@ async def test_two_at_once_index_an_adopted_table_once(database: Database) -> No
     async with opened(first), opened(second):
         assert [row.text for row in await first.search(QUERY, ALICE, 3)] == ["0", "1", "2"]
         await asyncio.gather(first.indexes_built(), second.indexes_built())
-    assert sorted(index_definitions(database)) == ["memories_hnsw_idx", "memories_user_id_idx"]
+    assert sorted(index_definitions(database)) == ["memories_hnsw_idx", "memories_owner_idx"]
     assert ask(database, "SELECT count(*) FROM pg_index WHERE NOT indisvalid") == [(0,)]
 
 
@@ -328,7 +328,7 @@ async def test_a_server_that_is_away_is_an_error_and_no_empty_answer(own_postgre
         for attempt in (
             store.search(QUERY, ALICE, 5),
             store.page(ALICE, 5),
-            store.batch(ALICE, 5),
+            store.scan(ALICE, None, 5),
             store.get(new_id()),
         ):
             with pytest.raises(ServiceUnavailable):

@@ -79,7 +79,7 @@ _near_dates = st.builds(
 @settings(max_examples=500, deadline=None, database=None, suppress_health_check=_any_health)
 @given(_near_dates)
 def test_instants(session: Session, text: str) -> None:
-    statement = f"SELECT extract(epoch FROM {instant_sql('%s::text')})"
-    (found,) = session.execute(statement, [text] * statement.count("%s")).fetchone() or (None,)
+    statement = f"SELECT extract(epoch FROM {instant_sql('%(text)s::text')})"
+    (found,) = session.execute(statement, {"text": text}).fetchone() or (None,)
     moment = instant(text)
     assert (None if found is None else found * 1_000_000) == (None if moment is None else moment // _MICROSECOND)

@@ -39,7 +39,7 @@ async def test_a_user_sees_only_their_own_rows(store: Store) -> None:
     await store.insert([memory(alice, "alice's"), memory(bob, "bob's")], [QUERY, QUERY])
     assert texts(await store.search(QUERY, Owner(alice), 10)) == ["alice's"]
     assert texts(await listed(store, Owner(bob))) == ["bob's"]
-    assert texts(await store.batch(Owner(bob), 10)) == ["bob's"]
+    assert texts(await store.scan(Owner(bob), None, 10)) == ["bob's"]
 
 
 async def test_an_agent_narrows_a_user_and_never_widens(store: Store) -> None:
@@ -48,7 +48,7 @@ async def test_an_agent_narrows_a_user_and_never_widens(store: Store) -> None:
     await store.insert(rows, [QUERY] * 3)
     assert texts(await store.search(QUERY, Owner(alice, "a1"), 10)) == ["one"]
     assert texts(await listed(store, Owner(alice, "a2"))) == ["two"]
-    assert sorted(texts(await store.batch(Owner(alice), 10))) == ["one", "two"]
+    assert sorted(texts(await store.scan(Owner(alice), None, 10))) == ["one", "two"]
 
 
 @pytest.mark.parametrize("hostile", HOSTILE)
@@ -56,7 +56,7 @@ async def test_a_hostile_id_reaches_nobody_else(store: Store, hostile: str) -> N
     victim = someone()
     await store.insert([memory(victim, "secret")], [QUERY])
     for owner in (Owner(hostile), Owner(victim, hostile), Owner(hostile, hostile)):
-        found = [*await store.search(QUERY, owner, 10), *await listed(store, owner), *await store.batch(owner, 10)]
+        found = [*await store.search(QUERY, owner, 10), *await listed(store, owner), *await store.scan(owner, None, 10)]
         assert all(row.user_id == owner.user_id for row in found)
         assert "secret" not in texts(found)
 
@@ -271,7 +271,7 @@ async def test_many_rows_are_deleted_in_batches_and_nothing_else(store: Store) -
     await store.insert([memory(alice, str(number)) for number in range(1250)], spread(1250))
     await store.insert([memory(bob)], [QUERY])
     deleted: set[str] = set()
-    while batch := await store.batch(Owner(alice), 500):
+    while batch := await store.scan(Owner(alice), None, 500):
         await store.delete([row.id for row in batch])
         deleted |= {row.id for row in batch}
     assert len(deleted) == 1250

@@ -82,20 +82,21 @@ class Collection:
         start = max(offset, 0)
         return rows[start : start + max(limit, 0)], len(rows)
 
-    def batch(self, owner: Owner, limit: int) -> list[Row]:
-        """See ``Store.batch``."""
+    def scan(self, owner: Owner, after_id: str | None, limit: int) -> list[Row]:
+        """See ``Store.scan``; each page lists all of the owner's rows.
+
+        Where the store lists no more than some at a time, only the start can be asked for: that is enough to delete
+        them all.
+        """
         self._must_list()
         if limit < 1 or not self._storable(owner):
             return []
-        rows: list[Row] = []
-        for asked in self._growing(max(limit, self._traits.list_at_least), self._traits.list_cap):
-            listed = self._list(owner, asked)
-            rows = self._owned(owner, listed)
-            if rows or len(listed) < asked:
-                break
+        rows, complete = self._listing(owner, None)
+        if not complete and (after_id is not None or not rows):
+            raise self._cannot_list()
         if not rows:
             self._confirm_empty(owner, None)
-        return rows[:limit]
+        return sorted((row for row in rows if row.id > (after_id or "")), key=lambda row: row.id)[:limit]
 
     def check(self, dims: int) -> None:
         """See ``Store.check``."""

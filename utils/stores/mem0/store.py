@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
+from utils.aio.gather import gather
 from utils.stores.mem0.collection import Collection
 from utils.stores.mem0.engine import Engine
 from utils.stores.mem0.traits import traits_of
@@ -68,9 +69,13 @@ class Mem0Store:
         """See ``Store.page``; reads all of the owner's rows, no store of mem0 has an offset."""
         return await self._call(lambda collection: collection.page(owner, limit, offset, condition))
 
-    async def batch(self, owner: Owner, limit: int) -> list[Row]:
-        """See ``Store.batch``."""
-        return await self._call(lambda collection: collection.batch(owner, limit))
+    async def search_batch(self, vectors: Sequence[Sequence[float]], owner: Owner, top_k: int) -> list[list[Row]]:
+        """See ``Store.search_batch``; one call each, so that others come in between."""
+        return await gather(*(self.search(vector, owner, top_k) for vector in vectors))
+
+    async def scan(self, owner: Owner, after_id: str | None, limit: int) -> list[Row]:
+        """See ``Store.scan``."""
+        return await self._call(lambda collection: collection.scan(owner, after_id, limit))
 
     async def insert(self, rows: Sequence[Row], vectors: Sequence[Sequence[float]]) -> None:
         """See ``Store.insert``."""

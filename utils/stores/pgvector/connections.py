@@ -17,21 +17,22 @@ from __future__ import annotations
 
 import asyncio
 import math
-import struct
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, Final
 from weakref import WeakKeyDictionary
 
 import psycopg
-from psycopg import errors, pq, sql
-from psycopg.adapt import AdaptersMap, Buffer, Dumper
+from psycopg import errors, sql
+from psycopg.adapt import AdaptersMap
 from psycopg_pool import AsyncConnectionPool, PoolClosed
 
 from utils.errors import ServiceError
-from utils.stores.errors import connection_error, database_error, database_errors, rejected, unavailable
+from utils.stores.errors import connection_error, database_error, database_errors, unavailable
 from utils.stores.pgvector.schema import Connection
+from utils.stores.pgvector.statements import Statement
+from utils.stores.pgvector.vector import Vector, VectorDumper
 
 if TYPE_CHECKING:
     from utils.config.pgvector import PgvectorConfig
@@ -41,31 +42,9 @@ _CLOSE_TIMEOUT_S: Final = 3.0
 _EF_SEARCH: Final = 400  # candidates per step of an index scan: recall against time, see benchmarks/search_scale.py
 _PREPARED_LOST: Final = (errors.DuplicatePreparedStatement, errors.InvalidSqlStatementName)
 
+_SET_LOCAL: Final = "SELECT set_config(%s, %s, true)"
+
 type _Pool = AsyncConnectionPool[Connection]
-
-
-class Vector:
-    """A vector on its way to the server, in pgvector's binary format; takes any sequence of numbers, numpy's included.
-
-    Raises:
-        ServiceRejected: it holds something that is no number, or one beyond single precision.
-    """
-
-    __slots__ = ("packed",)
-
-    def __init__(self, values: Sequence[float]) -> None:
-        try:
-            self.packed = struct.pack(f">HH{len(values)}f", len(values), 0, *values)
-        except (struct.error, OverflowError, TypeError) as exc:
-            raise rejected("store_bad_row", type(exc).__name__) from exc
-
-
-class _VectorDumper(Dumper):
-    format = pq.Format.BINARY
-    oid = 0  # unknown: the extension's type has another number in every database; the cast in the statement tells
-
-    def dump(self, obj: Vector) -> Buffer | None:
-        return obj.packed
 
 
 class Connections:
@@ -78,7 +57,7 @@ class Connections:
 
     def __init__(self, config: PgvectorConfig, statement_timeout_ms: int) -> None:
         adapters = AdaptersMap(psycopg.adapters)
-        adapters.register_dumper(Vector, _VectorDumper)
+        adapters.register_dumper(Vector, VectorDumper)
         self._config = config
         self._arguments: dict[str, Any] = {"autocommit": True, "context": adapters, "client_encoding": "utf8"}
         self._statement_timeout_ms = statement_timeout_ms
@@ -124,29 +103,34 @@ class Connections:
         finally:
             await conn.close()
 
-    async def fetch(self, statement: sql.Composed, params: list[Any]) -> list[tuple[Any, ...]]:
+    async def fetch(self, statement: Statement) -> list[tuple[Any, ...]]:
         """The rows a statement answers.
-
-        Args:
-            statement: with ``%s`` placeholders.
-            params: one per placeholder.
 
         Raises:
             ServiceError: as the server or the pool says.
         """
 
         async def ask(conn: Connection) -> list[tuple[Any, ...]]:
-            return await (await conn.execute(statement, params, prepare=self._preparing)).fetchall()
+            return await (await self._send(conn, statement)).fetchall()
 
         return await self.run(ask)
 
-    async def execute(self, statement: sql.Composed, params: list[Any]) -> None:
+    async def execute(self, statement: Statement) -> None:
         """Send a statement that answers no rows. Raises as :meth:`fetch`."""
 
         async def send(conn: Connection) -> None:
-            await conn.execute(statement, params, prepare=self._preparing)
+            await self._send(conn, statement)
 
         await self.run(send)
+
+    async def _send(self, conn: Connection, statement: Statement) -> psycopg.AsyncCursor[tuple[Any, ...]]:
+        if not statement.settings:
+            return await conn.execute(statement.text, statement.params, prepare=self._preparing)
+        # What is sent in one pipeline is one transaction, and one round trip: the settings end with it.
+        async with conn.pipeline():
+            for name, value in statement.settings.items():
+                await conn.execute(_SET_LOCAL, [name, value])
+            return await conn.execute(statement.text, statement.params, prepare=self._preparing)
 
     async def run[T](self, work: Callable[[Connection], Awaitable[T]]) -> T:
         """What ``work`` gives on a connection of the pool. It may be run twice: again when its connection was dead.

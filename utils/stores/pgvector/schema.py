@@ -2,10 +2,11 @@
 background.
 
 The table is mem0's: ``id uuid PRIMARY KEY, vector vector(n), payload jsonb``. An existing one is never rewritten. Two
-indexes make it fast: a B-tree on the owner (``payload ->> 'user_id'``), and one for approximate nearest neighbours,
-HNSW on the cosine distance (up to 2,000 dimensions; up to 4,000 on a ``halfvec`` cast; above that search is exact), or
-DiskANN where it is asked for and the extension is there. An index somebody else made counts as soon as it is valid and
-of that definition.
+indexes make it fast: a B-tree on the owner and the id (``payload ->> 'user_id', id``: it finds a user's rows, and
+gives them in the order in which they are scanned), and one for approximate nearest neighbours, HNSW on the cosine
+distance (up to 2,000 dimensions; up to 4,000 on a ``halfvec`` cast; above that search is exact), or DiskANN where it is
+asked for and the extension is there. An index somebody else made counts as soon as it is valid and of that definition.
+An owner index of earlier versions, on the user alone, serves until the new one is built, and is dropped then.
 
 Any number of processes may do this at the same time: creation holds an advisory lock, a build is left to whoever holds
 another one, and a build that was interrupted (PostgreSQL leaves an invalid index) is dropped and begun again. An index
@@ -15,7 +16,6 @@ on an existing table is built ``CONCURRENTLY``: it blocks neither readers nor wr
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
@@ -35,17 +35,29 @@ _CREATE_LOCK: Final = "mem0_dify create"
 _BUILD_LOCK: Final = "mem0_dify index"
 _UUID_OID: Final = 2950
 _JSONB_OID: Final = 3802
-_OWNER_KEY: Final = "(payload ->> 'user_id'::text)"
+_USER_KEY: Final = "(payload ->> 'user_id'::text)"
 
 
 @dataclass(frozen=True, slots=True)
 class Index:
-    """One index the collection should have: how it is recognised and how it is made."""
+    """One index of ours: how it is recognised and how it is made.
+
+    Attributes:
+        suffix: what its name adds to the table's.
+        method: B-tree, HNSW, ...
+        opclass: operator class of the first key; the others' is the default.
+        keys: its columns and expressions, as PostgreSQL prints them.
+    """
 
     suffix: str
     method: str
     opclass: str
-    key: str
+    keys: tuple[str, ...]
+
+    @property
+    def definition(self) -> tuple[str, str, tuple[str, ...]]:
+        """What two indexes of one use have in common, whoever named them."""
+        return self.method, self.opclass, self.keys
 
     def name(self, table: str) -> str:
         """A name for it that fits, also beside other collections whose names begin alike."""
@@ -79,7 +91,8 @@ class Table:
         return (OWNER_INDEX,) if self.ann is None else (OWNER_INDEX, self.ann)
 
 
-OWNER_INDEX: Final = Index("user_id_idx", "btree", "text_ops", _OWNER_KEY)
+OWNER_INDEX: Final = Index("owner_idx", "btree", "text_ops", (_USER_KEY, "id"))
+_SUPERSEDED_OWNER_INDEX: Final = Index("user_id_idx", "btree", "text_ops", (_USER_KEY,))
 
 
 def quoted(name: str) -> sql.SQL:
@@ -87,7 +100,7 @@ def quoted(name: str) -> sql.SQL:
     return sql.SQL(sql.Identifier(name).as_string().replace("%", "%%"))
 
 
-async def adopt(conn: Connection, name: str, dims: int | None, ann: AnnKind | None) -> Table | None:
+async def find_or_create(conn: Connection, name: str, dims: int | None, ann: AnnKind | None) -> Table | None:
     """Find the collection's table, or create it with its indexes; None when it is missing and ``dims`` is not known.
 
     Args:
@@ -137,12 +150,12 @@ async def _ann_index(conn: Connection, dims: int | None, ann: AnnKind | None) ->
     )
     versions: dict[str, str] = dict(await cursor.fetchall())
     if ann == "diskann" and "vectorscale" in versions and dims <= VECTOR_INDEX_DIMS:
-        return Index("diskann_idx", "diskann", "vector_cosine_ops", "vector")
+        return Index("diskann_idx", "diskann", "vector_cosine_ops", ("vector",))
     if _version(versions.get("vector", "0")) < _ITERATIVE_SCAN_SINCE:
         return None
     if dims <= VECTOR_INDEX_DIMS:
-        return Index("hnsw_idx", "hnsw", "vector_cosine_ops", "vector")
-    return Index("hnsw_half_idx", "hnsw", "halfvec_cosine_ops", f"(vector::halfvec({dims}))")
+        return Index("hnsw_idx", "hnsw", "vector_cosine_ops", ("vector",))
+    return Index("hnsw_half_idx", "hnsw", "halfvec_cosine_ops", (f"(vector::halfvec({dims}))",))
 
 
 def _version(text: str) -> tuple[int, ...]:
@@ -182,37 +195,77 @@ async def _create_extension(conn: Connection) -> None:
 
 
 def _create_index(table: str, index: Index, *, concurrently: bool) -> sql.Composed:
-    key = sql.SQL(index.key if index.key.startswith("(") else f"({index.key})")
-    return sql.SQL("CREATE INDEX {} IF NOT EXISTS {} ON {} USING {} ({} {})").format(
+    first, *others = (key if key.startswith("(") else f"({key})" for key in index.keys)
+    return sql.SQL("CREATE INDEX {} IF NOT EXISTS {} ON {} USING {} ({} {}{})").format(
         sql.SQL("CONCURRENTLY" if concurrently else ""),
         sql.Identifier(index.name(table)),
         sql.Identifier(table),
         sql.Identifier(index.method),
-        key,
+        sql.SQL(first),
         sql.Identifier(index.opclass),
+        sql.SQL("".join(f", {key}" for key in others)),
     )
 
 
-async def missing_indexes(conn: Connection, table: Table) -> list[Index]:
-    """The indexes the collection should have and has not, valid and whole."""
-    present = {(method, opclass, key) for _, method, opclass, key, valid, _ in await _indexes(conn, table) if valid}
-    return [index for index in table.indexes if (index.method, index.opclass, index.key) not in present]
+@dataclass(frozen=True, slots=True)
+class IndexState:
+    """How the collection's indexes stand.
+
+    Attributes:
+        missing: those it should have and has not, valid and whole.
+        superseded: names of our own from earlier versions that are needed no more.
+    """
+
+    missing: tuple[Index, ...]
+    superseded: tuple[str, ...]
+
+    @property
+    def complete(self) -> bool:
+        """Whether there is nothing to do."""
+        return not self.missing and not self.superseded
 
 
-async def _indexes(conn: Connection, table: Table) -> Sequence[tuple[Any, ...]]:
-    """(name, method, operator class, first key, usable, being built) of the table's indexes over all rows."""
+async def index_state(conn: Connection, table: Table) -> IndexState:
+    """How the collection's indexes stand now."""
+    found = await _indexes(conn, table)
+    valid = {index.definition for index in found if index.valid}
+    old = _SUPERSEDED_OWNER_INDEX
+    superseded = [
+        index.name for index in found if (index.name, index.definition) == (old.name(table.name), old.definition)
+    ]
+    return IndexState(
+        tuple(index for index in table.indexes if index.definition not in valid),
+        tuple(superseded if OWNER_INDEX.definition in valid else ()),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _FoundIndex:
+    """An index over all rows of the table, as the server has it."""
+
+    name: str
+    definition: tuple[str, str, tuple[str, ...]]
+    valid: bool
+    being_built: bool
+
+
+async def _indexes(conn: Connection, table: Table) -> list[_FoundIndex]:
     cursor = await conn.execute(
-        "SELECT c.relname, am.amname, op.opcname, pg_get_indexdef(i.indexrelid, 1, true), i.indisvalid,"
-        " EXISTS (SELECT FROM pg_stat_progress_create_index p WHERE p.index_relid = i.indexrelid)"
+        "SELECT c.relname, am.amname, op.opcname,"
+        " ARRAY(SELECT pg_get_indexdef(i.indexrelid, k, true) FROM generate_series(1, i.indnkeyatts) AS k),"
+        " i.indisvalid, EXISTS (SELECT FROM pg_stat_progress_create_index p WHERE p.index_relid = i.indexrelid)"
         " FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid JOIN pg_am am ON am.oid = c.relam"
         " JOIN pg_opclass op ON op.oid = i.indclass[0] WHERE i.indrelid = %s AND i.indpred IS NULL",
         [table.oid],
     )
-    return await cursor.fetchall()
+    return [
+        _FoundIndex(name, (method, opclass, tuple(keys)), valid, being_built)
+        for name, method, opclass, keys, valid, being_built in await cursor.fetchall()
+    ]
 
 
 async def build_indexes(conn: Connection, table: Table) -> bool:
-    """Build what is missing, concurrently; False when another session is at it.
+    """Build what is missing, concurrently, then drop what that supersedes; False when another session is at it.
 
     Args:
         conn: a connection of its own in autocommit mode without statement time-out; a build of HNSW over millions of
@@ -227,9 +280,11 @@ async def build_indexes(conn: Connection, table: Table) -> bool:
     if await cursor.fetchone() != (True,):
         return False
     try:
-        for index in await missing_indexes(conn, table):
+        for index in (await index_state(conn, table)).missing:
             if await _clear_the_way(conn, table, index):
                 await conn.execute(_create_index(table.name, index, concurrently=True))
+        for name in (await index_state(conn, table)).superseded:
+            await _drop_index(conn, name)
     finally:
         await conn.execute("SELECT pg_advisory_unlock(hashtextextended(%s, 0))", [f"{_BUILD_LOCK} {table.oid}"])
     return True
@@ -237,9 +292,13 @@ async def build_indexes(conn: Connection, table: Table) -> bool:
 
 async def _clear_the_way(conn: Connection, table: Table, index: Index) -> bool:
     """Drop what an interrupted build of this index left behind; False when it is still being built."""
-    for name, method, opclass, key, valid, building in await _indexes(conn, table):
-        if not valid and (method, opclass, key) == (index.method, index.opclass, index.key):
-            if building:
+    for found in await _indexes(conn, table):
+        if not found.valid and found.definition == index.definition:
+            if found.being_built:
                 return False
-            await conn.execute(sql.SQL("DROP INDEX CONCURRENTLY IF EXISTS {}").format(sql.Identifier(name)))
+            await _drop_index(conn, found.name)
     return True
+
+
+async def _drop_index(conn: Connection, name: str) -> None:
+    await conn.execute(sql.SQL("DROP INDEX CONCURRENTLY IF EXISTS {}").format(sql.Identifier(name)))

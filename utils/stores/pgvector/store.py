@@ -6,19 +6,20 @@ one round trip per operation. What it adds to the promises of ``Store``:
 * **A user's search is never starved.** A user with up to ``EXACT_ROWS`` memories is searched exactly, over the
   B-tree on the user id, and the statement itself finds out whether that is so. For larger ones the approximate index is
   scanned iteratively until ``top_k`` is full, and when even that falls short the exact search answers.
-* Filters are pushed down in full (``pgvector_filters``).
+* Filters are pushed down in full (``pgvector.filters``).
+* All windows of a text are searched for in one statement, and every page of a scan costs the same.
 * Every statement can be repeated safely, so one that lost its connection (a restarted server) is sent again over a new
-  one (``pgvector_connections``).
+  one (``pgvector.connections``).
+* Its changes can also be part of somebody else's transaction (``TransactionalStore``).
 """
 
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
 import math
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final
 
@@ -27,11 +28,12 @@ from psycopg import sql
 
 from utils.errors import ServiceError, ServiceRejected
 from utils.stores.errors import database_errors, rejected
-from utils.stores.pgvector.connections import Connections, Vector
-from utils.stores.pgvector.filters import compile_condition, instant_sql
-from utils.stores.pgvector.schema import AnnKind, Table, adopt, build_indexes, missing_indexes, quoted
+from utils.stores.pgvector import statements
+from utils.stores.pgvector.connections import Connections
+from utils.stores.pgvector.schema import AnnKind, Table, build_indexes, find_or_create, index_state
 from utils.stores.pgvector.sizes import EXACT_ROWS, OwnerSizes
-from utils.stores.protocol import Owner, Row
+from utils.stores.pgvector.vector import Vector
+from utils.stores.protocol import Owner, Patch, Row
 from utils.stores.values import is_encodable, is_memory_id
 
 if TYPE_CHECKING:
@@ -39,11 +41,8 @@ if TYPE_CHECKING:
     from utils.stores.filters import Condition
 
 _INDEX_LOOKUP_EVERY_S: Final = 30.0  # how often a large user's search looks whether the index is ready by now
-_ROWS_PER_INSERT: Final = 500
 _CLOSE_TIMEOUT_S: Final = 3.0
 _log: Final = logging.getLogger(__name__)
-
-type _Clause = tuple[sql.Composable, list[Any]]
 
 
 class PgvectorStore:
@@ -67,7 +66,7 @@ class PgvectorStore:
         self._config = config
         self._dims = dims or config.embedding_model_dims
         self._connections = Connections(config, statement_timeout_ms)
-        self._adopting = asyncio.Lock()
+        self._opening = asyncio.Lock()
         self._table: Table | None = None
         self._building: asyncio.Task[None] | None = None
         self._index_ready = False
@@ -96,8 +95,8 @@ class PgvectorStore:
     async def check(self, dims: int) -> None:
         """Ask the server for the table as it is now and compare its vector length."""
         self._dims = self._dims or dims
-        async with self._adopting:
-            self._table = await self._adopt(None)
+        async with self._opening:
+            self._table = await self._find_or_create()
         if self._table is not None:
             self._fits(self._table, dims)
 
@@ -106,29 +105,39 @@ class PgvectorStore:
         table = await self._collection()
         if table is None or not is_memory_id(memory_id):
             return None
-        rows = await self._fetch("SELECT id::text, payload FROM {table} WHERE id = %s::uuid", table, [memory_id])
-        return Row(rows[0][0], rows[0][1] if isinstance(rows[0][1], dict) else {}) if rows else None
+        found = await self._fetch(statements.get(table, memory_id))
+        return Row(found[0][0], found[0][1] if isinstance(found[0][1], dict) else {}) if found else None
 
     async def search(
         self, vector: Sequence[float], owner: Owner, top_k: int, condition: Condition | None = None
     ) -> list[Row]:
         """The nearest of the owner's matching memories: exactly for all but large owners."""
-        table = await self._collection(vector)
-        if table is None or top_k < 1 or not _storable(owner):
-            return []
-        query = Vector(vector)
+        return (await self._nearest([vector], owner, top_k, condition))[0]
+
+    async def search_batch(self, vectors: Sequence[Sequence[float]], owner: Owner, top_k: int) -> list[list[Row]]:
+        """The nearest to each vector, in one statement for all."""
+        return await self._nearest(vectors, owner, top_k, None)
+
+    async def _nearest(
+        self, vectors: Sequence[Sequence[float]], owner: Owner, top_k: int, condition: Condition | None
+    ) -> list[list[Row]]:
+        table = await self._collection(*vectors)
+        if table is None or not vectors or top_k < 1 or not _storable(owner):
+            return [[] for _ in vectors]
+        nearest = statements.Nearest(table, [Vector(vector) for vector in vectors], owner, top_k, condition)
         large = self._sizes.is_large(owner.user_id)
         if large is None:
-            counted, rows = await self._search_counting(table, query, owner, top_k, condition)
-            self._sizes.counted(owner.user_id, counted)
-            if counted <= self._exact_rows:
-                return rows
+            found = await self._fetch(nearest.counted(self._exact_rows))
+            owned = found[0][0]
+            self._sizes.counted(owner.user_id, owned)
+            if owned <= self._exact_rows:
+                return _by_vector(owner, len(vectors), (row[1:] for row in found))
             large = True
         if large and await self._has_index(table):
-            rows = await self._search_index(table, query, owner, top_k, condition)
-            if len(rows) == top_k:
-                return rows
-        return await self._search_exactly(table, query, owner, top_k, condition)
+            answers = _by_vector(owner, len(vectors), await self._fetch(nearest.by_index()))
+            if all(len(rows) == top_k for rows in answers):
+                return answers
+        return _by_vector(owner, len(vectors), await self._fetch(nearest.exactly()))
 
     async def page(
         self, owner: Owner, limit: int, offset: int = 0, condition: Condition | None = None
@@ -137,88 +146,101 @@ class PgvectorStore:
         table = await self._collection()
         if table is None or not _storable(owner):
             return [], 0
-        where, params = _where(owner, condition)
-        rows = await self._fetch(
-            _PAGE, table, [*params, max(limit, 0), max(offset, 0)], where=where, created_at=_CREATED_AT
-        )
-        return _owned(owner, ((row[1], row[2], None) for row in rows)), rows[0][0]
+        found = await self._fetch(statements.page(table, owner, limit, offset, condition))
+        return _owned(owner, (row[1:] for row in found)), found[0][0]
 
-    async def batch(self, owner: Owner, limit: int) -> list[Row]:
-        """The first ``limit`` of the owner's memories that the server comes upon."""
+    async def scan(self, owner: Owner, after_id: str | None, limit: int) -> list[Row]:
+        """The owner's next memories by id, at the same cost for every page, however many there are."""
         table = await self._collection()
-        if table is None or not _storable(owner):
+        if table is None or limit < 1 or not _storable(owner):
             return []
-        where, params = _where(owner, None)
-        found = await self._fetch(
-            "SELECT id::text, payload FROM {table} WHERE {where} LIMIT %s", table, [*params, max(limit, 0)], where=where
-        )
-        return _owned(owner, ((row[0], row[1], None) for row in found))
+        while True:
+            found = await self._fetch(statements.scan(table, owner, after_id, limit))
+            rows = _owned(owner, found)
+            if rows or len(found) < limit:
+                return rows
+            after_id = found[-1][0]  # a whole page of rows whose user_id is no text and only reads like the owner's
 
     async def insert(self, rows: Sequence[Row], vectors: Sequence[Sequence[float]]) -> None:
         """Store new rows, up to 500 in one statement; an id that is there is passed over."""
-        if not rows:
-            return
-        table = await self._collection(vectors[0])
-        if table is None:
-            return
-        values = [self._values(table, row, vector) for row, vector in zip(rows, vectors, strict=True)]
-        for start in range(0, len(values), _ROWS_PER_INSERT):
-            chunk = values[start : start + _ROWS_PER_INSERT]
-            await self._change(
-                "INSERT INTO {table} (id, vector, payload) VALUES {rows} ON CONFLICT (id) DO NOTHING",
-                table,
-                [value for row in chunk for value in row],
-                rows=sql.SQL(", ").join([sql.SQL("(%s::uuid, %s::vector, %s::jsonb)")] * len(chunk)),
-            )
+        table = await self._collection(*vectors)
+        if table is not None:
+            for statement in statements.insert(table, rows, map(Vector, vectors)):
+                await self._change(statement)
 
     async def update(self, row: Row, vector: Sequence[float]) -> None:
         """Replace vector and payload in one statement."""
         table = await self._collection(vector)
-        if table is None:
-            return
-        memory_id, packed, payload = self._values(table, row, vector)
-        await self._change(
-            "UPDATE {table} SET vector = %s::vector, payload = %s::jsonb WHERE id = %s::uuid",
-            table,
-            [packed, payload, memory_id],
-        )
+        if table is not None:
+            await self._change(statements.update(table, row, Vector(vector)))
 
     async def delete(self, memory_ids: Sequence[str]) -> None:
         """Delete by id in one statement; malformed ids are no row's."""
         table = await self._collection()
-        known = [memory_id for memory_id in memory_ids if is_memory_id(memory_id)]
-        if table is not None and known:
-            await self._change("DELETE FROM {table} WHERE id = ANY(%s::uuid[])", table, [known])
+        statement = None if table is None else statements.delete(table, memory_ids)
+        if statement is not None:
+            await self._change(statement)
+
+    # -- changes in somebody else's transaction
+
+    @property
+    def conninfo(self) -> str:
+        """The libpq connection string; holds the password."""
+        return self._config.conninfo
+
+    async def change_statements(
+        self,
+        owner: Owner,
+        added: Sequence[Row],
+        added_vectors: Sequence[Sequence[float]],
+        patched: Sequence[Patch],
+        deleted: Sequence[str],
+    ) -> list[tuple[sql.Composed, list[Any]]]:
+        """See ``TransactionalStore.change_statements``; finds or creates the table first."""
+        table = await self._collection(*added_vectors, *(patch.vector for patch in patched))
+        if table is None:
+            return []
+        if not all(owner.owns(row.payload) for row in added):
+            raise rejected("store_bad_row", "owner")
+        changes = [
+            *statements.insert(table, added, (Vector(vector).as_text() for vector in added_vectors)),
+            *(statements.patch(table, owner, patch, Vector(patch.vector).as_text()) for patch in patched),
+            statements.delete(table, deleted, owner),
+        ]
+        return [(change.text, list(change.params)) for change in changes if change is not None]
 
     # -- the collection
 
-    async def _collection(self, vector: Sequence[float] | None = None) -> Table | None:
-        """The table, adopted or created at first use; None when it is missing and no vector length is known.
+    async def _collection(self, *vectors: Sequence[float]) -> Table | None:
+        """The table, found or created at first use; None when it is missing and no vector length is known.
 
         Raises:
-            ServiceRejected: ``vector`` does not have the table's length.
+            ServiceRejected: one of ``vectors`` does not have the table's length.
         """
         if self._table is None:
-            async with self._adopting:
+            async with self._opening:
                 if self._table is None:
-                    self._table = await self._adopt(vector)
-        if self._table is not None and vector is not None and self._table.dims not in (None, len(vector)):
-            async with self._adopting:  # before refusing: somebody may have made the table anew
-                self._table = await self._adopt(vector)
-            if self._table is not None:
-                self._fits(self._table, len(vector))
+                    self._table = await self._find_or_create(*vectors)
+        for vector in vectors:
+            if self._table is not None and self._table.dims not in (None, len(vector)):
+                async with self._opening:  # before refusing: somebody may have made the table anew
+                    self._table = await self._find_or_create(vector)
+                if self._table is not None:
+                    self._fits(self._table, len(vector))
         return self._table
 
-    async def _adopt(self, vector: Sequence[float] | None) -> Table | None:
-        dims = self._dims if self._dims is not None or vector is None else len(vector)
+    async def _find_or_create(self, *vectors: Sequence[float]) -> Table | None:
+        dims = self._dims if self._dims is not None or not vectors else len(vectors[0])
         async with self._connections.single() as conn:
             with database_errors():
-                table = await adopt(conn, self._config.collection_name, dims, self._ann())
-                missing = table is not None and bool(await missing_indexes(conn, table))
+                table = await find_or_create(conn, self._config.collection_name, dims, self._ann())
+                indexes = None if table is None else await index_state(conn, table)
         await self._connections.open()
-        if table is not None and missing and self._building is None:
+        if table is None or indexes is None:
+            return None
+        if not indexes.complete and (self._building is None or self._building.done()):
             self._building = asyncio.create_task(self._build(table))
-        self._index_ready = table is not None and table.ann is not None and not missing
+        self._index_ready = table.ann is not None and table.ann not in indexes.missing
         return table
 
     def _ann(self) -> AnnKind | None:
@@ -239,60 +261,23 @@ class PgvectorStore:
         now = time.monotonic()
         if not self._index_ready and table.ann is not None and now - self._index_looked_up_at > _INDEX_LOOKUP_EVERY_S:
             self._index_looked_up_at = now
-            self._index_ready = table.ann not in await self._connections.run(lambda conn: missing_indexes(conn, table))
+            indexes = await self._connections.run(lambda conn: index_state(conn, table))
+            self._index_ready = table.ann not in indexes.missing
         return self._index_ready
 
     def _fits(self, table: Table, dims: int) -> None:
         if table.dims is not None and table.dims != dims:
             raise rejected("store_other_dims", "dimensions", collection=table.name, found=dims, expected=table.dims)
 
-    def _values(self, table: Table, row: Row, vector: Sequence[float]) -> tuple[str, Vector, str]:
-        self._fits(table, len(vector))
-        if not is_memory_id(row.id):
-            raise rejected("store_bad_row", "id")
-        try:
-            return row.id, Vector(vector), json.dumps(row.payload, allow_nan=False)
-        except (TypeError, ValueError) as exc:
-            raise rejected("store_bad_row", type(exc).__name__) from exc
-
-    # -- search
-
-    async def _search_counting(
-        self, table: Table, query: Vector, owner: Owner, top_k: int, condition: Condition | None
-    ) -> tuple[int, list[Row]]:
-        """How many memories the user has, counted to just above ``exact_rows``; up to there, the exact answer, too."""
-        owned, user = _where(Owner(owner.user_id), None)
-        where, params = _where(owner, condition)
-        params = [*user, self._exact_rows + 1, query, self._exact_rows, *params, top_k]
-        found = await self._fetch(_SEARCH_COUNTING, table, params, owned=owned, where=where)
-        return found[0][0], _owned(owner, ((row[1], row[2], row[3]) for row in found))
-
-    async def _search_exactly(
-        self, table: Table, query: Vector, owner: Owner, top_k: int, condition: Condition | None
-    ) -> list[Row]:
-        where, params = _where(owner, condition)
-        return _owned(owner, await self._fetch(_SEARCH_EXACTLY, table, [query, *params, top_k], where=where))
-
-    async def _search_index(
-        self, table: Table, query: Vector, owner: Owner, top_k: int, condition: Condition | None
-    ) -> list[Row]:
-        where, params = _where(owner, condition, _BESIDE_INDEX)
-        half = table.ann is not None and table.ann.opclass.startswith("halfvec")
-        cast = sql.SQL("::halfvec({})").format(sql.Literal(table.dims)) if half else sql.SQL("")
-        found = await self._fetch(_SEARCH_INDEX, table, [query, *params, query, top_k], where=where, cast=cast)
-        return _owned(owner, found)
-
     # -- statements
 
-    async def _fetch(
-        self, statement: str, table: Table, params: list[Any], **parts: sql.Composable
-    ) -> list[tuple[Any, ...]]:
+    async def _fetch(self, statement: statements.Statement) -> list[tuple[Any, ...]]:
         with self._noticing_loss():
-            return await self._connections.fetch(sql.SQL(statement).format(table=quoted(table.name), **parts), params)
+            return await self._connections.fetch(statement)
 
-    async def _change(self, statement: str, table: Table, params: list[Any], **parts: sql.Composable) -> None:
+    async def _change(self, statement: statements.Statement) -> None:
         with self._noticing_loss():
-            await self._connections.execute(sql.SQL(statement).format(table=quoted(table.name), **parts), params)
+            await self._connections.execute(statement)
 
     @contextmanager
     def _noticing_loss(self) -> Iterator[None]:
@@ -305,61 +290,26 @@ class PgvectorStore:
             raise
 
 
-# OFFSET 0 keeps the planner from pulling the inner query up and walking the approximate index for an exact question.
-_SEARCH_COUNTING: Final = """
-SELECT c.owned, s.* FROM (SELECT count(*) AS owned FROM (SELECT FROM {table} WHERE {owned} LIMIT %s) AS bounded) AS c
-LEFT JOIN LATERAL (
-    SELECT * FROM (
-        SELECT id::text, payload, vector <=> %s::vector AS distance
-        FROM {table} WHERE c.owned <= %s AND {where} OFFSET 0
-    ) AS mine ORDER BY distance, id LIMIT %s
-) AS s ON TRUE ORDER BY s.distance, s.id"""
-_SEARCH_EXACTLY: Final = """
-SELECT * FROM (
-    SELECT id::text, payload, vector <=> %s::vector AS distance FROM {table} WHERE {where} OFFSET 0
-) AS mine ORDER BY distance, id LIMIT %s"""
-_SEARCH_INDEX: Final = """
-SELECT * FROM (
-    SELECT id::text, payload, vector <=> %s::vector AS distance
-    FROM {table} WHERE {where} ORDER BY vector{cast} <=> %s::vector{cast} LIMIT %s
-) AS mine ORDER BY distance, id"""
-_PAGE: Final = """
-WITH mine AS (
-    SELECT id, {created_at} AS created_at FROM {table} WHERE {where}
-), page AS (
-    SELECT id, created_at FROM mine ORDER BY created_at DESC NULLS LAST, id LIMIT %s OFFSET %s
-)
-SELECT c.total, s.id::text, s.payload FROM (SELECT count(*) AS total FROM mine) AS c LEFT JOIN (
-    SELECT page.id, page.created_at, t.payload FROM page JOIN {table} AS t ON t.id = page.id
-) AS s ON TRUE ORDER BY s.created_at DESC NULLS LAST, s.id"""
-_CREATED_AT: Final = sql.SQL(instant_sql("(payload ->> 'created_at')"))
-
-
-# The planner cannot take the B-tree on the user id for this form, whatever it believes about the number of rows.
-_BESIDE_INDEX: Final = "payload ->> 'user_id' IS NOT DISTINCT FROM %s"
-_BY_INDEX: Final = "payload ->> 'user_id' = %s"
-
-
-def _where(owner: Owner, condition: Condition | None, user: str = _BY_INDEX) -> _Clause:
-    fragment, params = user, [owner.user_id]
-    if owner.agent_id is not None:
-        fragment, params = f"{fragment} AND payload ->> 'agent_id' = %s", [*params, owner.agent_id]
-    if condition is not None:
-        asked, more = compile_condition(condition)
-        fragment, params = f"{fragment} AND {asked}", [*params, *more]
-    return sql.SQL(fragment), params
-
-
 def _storable(owner: Owner) -> bool:
     """Whether PostgreSQL can hold such ids at all; an id with NUL or half a surrogate pair owns nothing here."""
     return is_encodable(owner.user_id + (owner.agent_id or ""))
 
 
-def _owned(owner: Owner, found: Any) -> list[Row]:
-    """The rows found that are the owner's (the statement said so; this makes sure), with similarities for distances."""
+def _by_vector(owner: Owner, count: int, found: Iterable[tuple[Any, ...]]) -> list[list[Row]]:
+    """The rows of ``(number of the vector from 1, id, payload, distance)``, by vector."""
+    answers: list[list[Row]] = [[] for _ in range(count)]
+    for number, *row in found:
+        answers[number - 1] += _owned(owner, [row])
+    return answers
+
+
+def _owned(owner: Owner, found: Iterable[Sequence[Any]]) -> list[Row]:
+    """The rows of ``(id, payload, distance if searched for)`` that are the owner's: the statement said so, in SQL's
+    terms, where the number 7 and the text "7" are one user.
+    """
     return [
-        Row(memory_id, payload, None if distance is None else _similarity(distance))
-        for memory_id, payload, distance in found
+        Row(memory_id, payload, _similarity(distance[0]) if distance and distance[0] is not None else None)
+        for memory_id, payload, *distance in found
         if memory_id is not None and isinstance(payload, dict) and owner.owns(payload)
     ]
 
