@@ -9,20 +9,23 @@ before every change, and applying twice equals applying once.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Final
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from sqlalchemy import Connection
 
+from utils.config.state_location import PostgresLocation
 from utils.errors import ServiceUnavailable
 from utils.memory import remember
-from utils.memory.plan import Plan, apply
+from utils.memory.plan import Change, Plan, apply, transaction
 from utils.memory.requests import VERSION, Add, Delete, DeleteAll, Update, read
 from utils.queue.handler import Handler, Outcome
 from utils.state import history, queues, writes
-from utils.stores.protocol import Owner, Row
+from utils.stores.protocol import Owner, Row, TransactionalStore
 
 if TYPE_CHECKING:
+    from psycopg import Cursor
+
     from utils.models.models import Models
     from utils.queue.lease import Lease
     from utils.state.engine import StateStore
@@ -61,10 +64,12 @@ class ChangeHandler:
 
     async def __call__(self, write: Write, lease: Lease) -> Outcome:
         """See ``Handler``."""
-        plan = await self._plan(write, lease)
-        applied = await apply(plan, self._store, Owner(write.user_id), lease.must_be_held)
-        entries = [change.entry() for change in applied]
-        return Outcome(also=(_recording(lease, write, entries),))
+        plan, owner = await self._plan(write, lease), Owner(write.user_id)
+        if (shared := shared_database(self._store, self._state)) is not None:
+            send = await transaction(plan, shared, owner)
+            return Outcome(also=(lambda conn: _record(conn, lease, write, send(_cursor(conn))),))
+        applied = await apply(plan, self._store, owner, lease.must_be_held)
+        return Outcome(also=(lambda conn: _record(conn, lease, write, applied),))
 
     async def _plan(self, write: Write, lease: Lease) -> Plan:
         """The committed plan: the one there is, or a new one. An empty one is not committed: it repeats nothing."""
@@ -137,21 +142,44 @@ class DeleteAllHandler:
         return after_id is not None
 
     async def _delete(self, write: Write, lease: Lease, rows: list[Row], at: str) -> None:
-        record = _recording(lease, write, [remember.deletion(row, at).entry() for row in rows])
+        """Delete one page and commit its record: in one transaction where that is possible, else the record first."""
+        plan = Plan(tuple(remember.deletion(row, at) for row in rows))
+        shared = shared_database(self._store, self._state)
+        statements = (
+            []
+            if shared is None
+            else await shared.change_statements(Owner(write.user_id), (), (), (), [row.id for row in rows])
+        )
 
         def commit(conn: Connection) -> None:
             queues.hold(conn, lease.claim)
-            record(conn)
+            _record(conn, lease, write, plan.changes)
+            for statement in statements:
+                shared.send(_cursor(conn), statement)  # type: ignore[union-attr]  # there are none without it
 
         await self._state.write(commit)
-        lease.must_be_held()
-        await self._store.delete([row.id for row in rows])
+        if shared is None:
+            lease.must_be_held()
+            await self._store.delete([row.id for row in rows])
         lease.made_progress = True
 
     async def _deleted(self, write: Write) -> int:
         return await self._state.read(lambda conn: history.count_of_write(conn, write.id))
 
 
-def _recording(lease: Lease, write: Write, entries: list[history.Entry]) -> Callable[[Connection], None]:
-    """The step that adds a write's changes to the history."""
-    return lambda conn: history.record(conn, lease.claim.scope, write.user_id, write.id, entries)
+def shared_database(store: Store, state: StateStore) -> TransactionalStore | None:
+    """The store, if its memories live in the very database of the state: then one transaction can change both."""
+    if not isinstance(store, TransactionalStore) or not isinstance(state.location, PostgresLocation):
+        return None
+    return store if store.conninfo == state.location.conninfo else None
+
+
+def _cursor(conn: Connection) -> Cursor[Any]:
+    """The driver's own cursor, inside the transaction of ``conn``."""
+    return cast("Cursor[Any]", conn.connection.cursor())
+
+
+def _record(conn: Connection, lease: Lease, write: Write, changes: Iterable[Change]) -> None:
+    """Add a write's changes to the history."""
+    entries = [change.entry() for change in changes]
+    history.record(conn, lease.claim.scope, write.user_id, write.id, entries)

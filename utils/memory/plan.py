@@ -13,14 +13,20 @@ import sys
 from array import array
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Final, Literal, Self
 
 from utils.memory.requests import VERSION
 from utils.state.history import Entry
-from utils.stores.protocol import SCOPE_KEYS, Owner, Row, Store, text_hash
+from utils.stores.protocol import SCOPE_KEYS, Owner, Patch, Row, Store, TransactionalStore, text_hash
 from utils.text import clean
 
+if TYPE_CHECKING:
+    from psycopg import Cursor
+    from psycopg.sql import Composed
+
 Event = Literal["ADD", "UPDATE", "DELETE"]
+# mem0's keyword index text is of the old wording after an update, and rebuilt by nobody here.
+_OUTDATED: Final = ("text_lemmatized",)
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,6 +176,32 @@ async def _apply_to_existing(change: Change, store: Store, owner: Owner, must_be
     return True
 
 
+async def transaction(plan: Plan, store: TransactionalStore, owner: Owner) -> Callable[[Cursor[Any]], list[Change]]:
+    """The plan as one part of a transaction: what to call with a cursor inside of it, once. It blocks.
+
+    Arguments, result and errors as for :func:`apply`; nothing guards the changes but the transaction itself.
+    """
+    added = [change for change in plan.changes if change.event == "ADD"]
+    rows, vectors = [_added_row(change, owner) for change in added], [_vector(change) for change in added]
+    inserts = await store.change_statements(owner, rows, vectors, (), ())
+    others = [(change, await _statements(change, store, owner)) for change in plan.changes if change.event != "ADD"]
+
+    def send(cursor: Cursor[Any]) -> list[Change]:
+        for insert in inserts:
+            store.send(cursor, insert)
+        return added + [change for change, sent in others if sum(store.send(cursor, each) for each in sent)]
+
+    return send
+
+
+async def _statements(change: Change, store: TransactionalStore, owner: Owner) -> list[tuple[Composed, list[Any]]]:
+    """What replaces or deletes a memory."""
+    if change.event == "DELETE":
+        return await store.change_statements(owner, (), (), (), (change.memory_id,))
+    patch = Patch(change.memory_id, _updated_keys(change), _OUTDATED, _vector(change))
+    return await store.change_statements(owner, (), (), (patch,), ())
+
+
 def _vector(change: Change) -> tuple[float, ...]:
     if change.vector is None:
         raise ValueError("a change that stores text was planned without a vector")
@@ -187,9 +219,16 @@ def _added_row(change: Change, owner: Owner) -> Row:
 
 def _updated_row(change: Change, current: Row) -> Row:
     """The stored payload with the new text; everything the change does not name stays, whoever wrote it."""
+    payload = {key: value for key, value in current.payload.items() if key not in _OUTDATED}
+    return Row(
+        change.memory_id,
+        {**payload, **_updated_keys(change), "created_at": current.created_at or change.created_at},
+    )
+
+
+def _updated_keys(change: Change) -> dict[str, Any]:
+    """The keys of a payload that an UPDATE sets."""
     text = change.text or ""
-    new_metadata = {key: value for key, value in change.metadata.items() if key not in SCOPE_KEYS}
-    payload = {**current.payload, **new_metadata, "data": text, "hash": text_hash(text)}
-    payload |= {"created_at": current.created_at or change.created_at, "updated_at": change.changed_at}
-    payload.pop("text_lemmatized", None)  # mem0's keyword index text; of the old wording, and rebuilt by nobody here
-    return Row(change.memory_id, payload)
+    metadata = {key: value for key, value in change.metadata.items() if key not in SCOPE_KEYS}
+    times = {"created_at": change.created_at, "updated_at": change.changed_at}
+    return {**metadata, "data": text, "hash": text_hash(text), **times}

@@ -53,6 +53,7 @@ class StateStore:
     """
 
     def __init__(self, location: PostgresLocation | SqliteLocation) -> None:
+        self.location = location
         self._backend: _Postgres | _Sqlite = (
             _Postgres(location.conninfo) if isinstance(location, PostgresLocation) else _Sqlite(Path(location.path))
         )

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
-    from psycopg import sql
+    from psycopg import Cursor, sql
 
     from utils.stores.filters import Condition
 
@@ -208,4 +208,11 @@ class TransactionalStore(Store, Protocol):
         Raises:
             ServiceRejected: a row, vector or payload cannot be stored. The server would say so, too, but in the middle
                 of the caller's transaction.
+        """
+
+    def send(self, cursor: Cursor[Any], statement: tuple[sql.Composed, list[Any]]) -> int:
+        """Send one of :meth:`change_statements` inside the caller's transaction; how many rows it changed. Blocks.
+
+        Raises:
+            ServiceError: of the vector store; the caller's transaction has failed.
         """

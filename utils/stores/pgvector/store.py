@@ -211,6 +211,12 @@ class PgvectorStore:
 
     # -- the collection
 
+    def send(self, cursor: psycopg.Cursor[Any], statement: tuple[sql.Composed, list[Any]]) -> int:
+        """See ``TransactionalStore.send``."""
+        text, params = statement
+        with self._noticing_loss(), database_errors():
+            return cursor.execute(text, params).rowcount
+
     async def _collection(self, *vectors: Sequence[float]) -> Table | None:
         """The table, found or created at first use; None when it is missing and no vector length is known.
 
