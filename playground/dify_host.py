@@ -273,7 +273,7 @@ class PluginProcess:
                 if line := raw.decode(errors="replace").strip():
                     with self._changed:
                         self.longest_line_bytes = max(self.longest_line_bytes, len(raw))
-                        self._take(line)
+                        self._take(line, len(raw))
                         self._changed.notify_all()
         finally:
             with self._changed:
@@ -281,7 +281,7 @@ class PluginProcess:
                 self._fail_all()
                 self._changed.notify_all()
 
-    def _take(self, line: str) -> None:
+    def _take(self, line: str, size: int) -> None:
         self.raw_lines.append(line)
         try:
             message = json.loads(line)
@@ -293,12 +293,12 @@ class PluginProcess:
             self.first_line_s = time.monotonic() - self._started_at
             self.manifest = message
         else:
-            self._take_event(message, line)
+            self._take_event(message, line, size)
 
-    def _take_event(self, message: dict[str, Any], line: str) -> None:
+    def _take_event(self, message: dict[str, Any], line: str, size: int) -> None:
         match message.get("event"):
             case "session":
-                self._take_reply(message)
+                self._take_reply(message, size)
             case "log":
                 self.logs.append(LogLine.read(message))
             case "heartbeat":
@@ -306,9 +306,9 @@ class PluginProcess:
             case _:  # an error of the SDK itself is protocol, but nothing a working plugin ever sends
                 self.stray_lines.append(line)
 
-    def _take_reply(self, message: dict[str, Any]) -> None:
+    def _take_reply(self, message: dict[str, Any], size: int) -> None:
         reply = self._replies.get(message["session_id"])
-        if reply is not None and reply.take(message["data"]):
+        if reply is not None and reply.take(message["data"], size):
             del self._replies[message["session_id"]]
 
     def _fail_all(self) -> None:

@@ -46,6 +46,7 @@ class Invocation:
         variables: the variable messages by name.
         blobs: files, in order.
         error: the message of an error that left the tool (it never should), ``error_type`` its class.
+        size_bytes: of all lines of the answer together.
         elapsed_s: from sending the call to its end.
         first_message_s: from sending the call to the first message.
     """
@@ -58,6 +59,7 @@ class Invocation:
     messages: list[dict[str, Any]] = field(default_factory=list)
     error: str | None = None
     error_type: str | None = None
+    size_bytes: int = 0
     elapsed_s: float = 0.0
     first_message_s: float | None = None
 
@@ -82,8 +84,9 @@ class Reply:
         self._sent_at = time.monotonic()
         self._chunks: dict[str, list[bytes]] = {}
 
-    def take(self, data: dict[str, Any]) -> bool:
-        """Take one session message; True when it was the last."""
+    def take(self, data: dict[str, Any], size: int) -> bool:
+        """Take one session message, a line of ``size`` bytes; True when it was the last."""
+        self._invocation.size_bytes += size
         match data["type"]:
             case "stream":
                 self._take_message(data["data"])
@@ -113,9 +116,14 @@ class Reply:
             case "text":
                 invocation.text += content["text"]
             case "variable":
-                invocation.variables[content["variable_name"]] = content["variable_value"]
+                self._take_variable(content)
             case "blob_chunk":
                 self._take_chunk(content, message.get("meta") or {})
+
+    def _take_variable(self, content: dict[str, Any]) -> None:
+        """A streamed text comes in pieces."""
+        variables, name, value = self._invocation.variables, content["variable_name"], content["variable_value"]
+        variables[name] = variables.get(name, "") + value if content.get("stream") else value
 
     def _take_chunk(self, chunk: dict[str, Any], meta: dict[str, Any]) -> None:
         """Chunks of one file come in order; the last is empty and says so."""

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 from playground.credentials import Endpoint, credential_set, pgvector_block, qdrant_block
 from playground.dify_host import PluginProcess
@@ -31,7 +31,8 @@ def pytest_configure(config: pytest.Config) -> None:
     long one (``-m long``) new ones, and more of them.
     """
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    settings.register_profile("ordinary", derandomize=True)
+    # How fast examples are made depends on what else the machine does.
+    settings.register_profile("ordinary", derandomize=True, suppress_health_check=[HealthCheck.too_slow], deadline=None)
     settings.load_profile("default" if config.option.markexpr == "long" else "ordinary")
 
 

@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from playground.dify_host import PluginProcess
 from playground.invocation import Invocation
+from utils.answer_size import BUDGET_BYTES
 
 _DRAIN_S: Final = 120.0
 _POLL_S: Final = 0.05  # the only way to see a write end from outside is to ask
@@ -27,7 +28,9 @@ class Plugin:
 
     def call(self, tool: str, **parameters: Any) -> Invocation:
         """Call a tool and wait for its answer."""
-        return checked(self.process.invoke(tool, parameters, self.credentials))
+        answer = checked(self.process.invoke(tool, parameters, self.credentials))
+        assert self.process.longest_line_bytes <= BUDGET_BYTES
+        return answer
 
     def submit(self, tool: str, **parameters: Any) -> Future[Invocation]:
         """Call a tool; the answer comes with the future."""
@@ -70,10 +73,13 @@ class Plugin:
 
 
 def checked(answer: Invocation) -> Invocation:
-    """What holds for every answer of every tool: no error left it, and JSON, text and variables say the same."""
+    """What holds for every answer of every tool: no error left it, JSON, text and variables say the same, and all of it
+    together is within the byte budget.
+    """
     assert answer.error is None, (answer.error_type, answer.error)
     assert answer.envelope is not None and answer.variables == answer.envelope
     assert {"status", "messages", "results"} <= answer.envelope.keys()
+    assert answer.size_bytes <= BUDGET_BYTES
     assert answer.text.startswith(answer.envelope["messages"])
     assert answer.status in {"SUCCESS", "ERROR", "TIMEOUT", "OVERLOAD", "NOT_FOUND"}
     return answer

@@ -3,6 +3,7 @@
 from typing import Any
 
 from utils import params, results, tool_base
+from utils.errors import InvalidInput
 
 
 class AddMemory(tool_base.MemoryTool):
@@ -19,20 +20,29 @@ class AddMemory(tool_base.MemoryTool):
         params.RUN_ID,
         params.timeout(45),
     )
-    outputs = {"write_id": ""}
+    outputs = {"write_id": "", "truncated": False}
     empty = []
 
     async def run(self, memory: Any, given: dict[str, Any]) -> results.Answer:
-        """Submit the pair; two blank texts are nothing to remember."""
-        if not given["user"] and not given["assistant"]:
-            return results.Answer(results.event("SKIP"), "result_add_skip")
+        """Submit the pair; two blank texts are nothing to remember.
+
+        Raises:
+            InvalidInput: a text that is to be stored as it is has more characters than a memory may have.
+        """
+        texts = {role: given[role] for role in ("user", "assistant")}
+        if texts["assistant"] == texts["user"]:
+            texts["assistant"] = ""  # workflows of earlier plugins send the text twice
+        if not any(texts.values()):
+            return results.Answer([results.event("SKIP")], "result_add_skip")
+        for role, text in texts.items():
+            if not given["infer"] and len(text) > params.MAX_TEXT_CHARS:
+                raise InvalidInput("param_too_long_verbatim", name=role, limit=params.MAX_TEXT_CHARS)
         result = await memory.add(
             given["user_id"],
-            user=given["user"],
-            assistant=given["assistant"],
+            **texts,
             agent_id=given["agent_id"],
             metadata=given["metadata"] or {},
             infer=given["infer"],
             instructions=given["custom_fact_extraction_prompt"],
         )
-        return results.add_answer(result)
+        return results.add_answer(result, texts)

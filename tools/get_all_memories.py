@@ -13,12 +13,12 @@ class GetAllMemories(tool_base.MemoryTool):
         params.USER_ID,
         params.AGENT_ID,
         params.FILTERS,
-        params.Parameter("limit", "integer", default=100, low=1, high=1000),
-        params.Parameter("offset", "integer", default=0, low=0, high=1_000_000_000),
+        params.LIMIT,
+        params.OFFSET,
         params.RUN_ID,
         params.timeout(5),
     )
-    outputs = {"total": 0, "pending_writes": 0, "failed_writes": 0}
+    outputs = {"total": 0, "pending_writes": 0, "failed_writes": 0, "next_offset": 0, "truncated": False}
     empty = []
 
     async def run(self, memory: Any, given: dict[str, Any]) -> results.Answer:
@@ -29,4 +29,4 @@ class GetAllMemories(tool_base.MemoryTool):
             offset=given["offset"],
             given_filters=given["filters"],
         )
-        return results.list_answer(page)
+        return results.list_answer(page, given["offset"])

@@ -8,9 +8,22 @@ from utils import params, results, tool_base
 class GetMemoryHistory(tool_base.MemoryTool):
     """``get_memory_history``: every change, oldest first; it outlives the memory."""
 
-    parameters = (params.MEMORY_ID, params.OWNER_CHECK, params.RUN_ID, params.timeout(5))
+    parameters = (
+        params.MEMORY_ID,
+        params.OF_USER,
+        params.AGENT_ID,
+        params.LIMIT,
+        params.OFFSET,
+        params.RUN_ID,
+        params.timeout(5),
+    )
+    outputs = {"total": 0, "next_offset": 0, "truncated": False}
     empty = []
 
     async def run(self, memory: Any, given: dict[str, Any]) -> results.Answer:
-        """Get it."""
-        return results.history_answer(await memory.history(given["memory_id"], given["user_id"]))
+        """Get one page of it."""
+        offset = given["offset"]
+        entries, total = await memory.history(
+            given["memory_id"], given["user_id"], given["agent_id"], limit=given["limit"], offset=offset
+        )
+        return results.history_answer(entries, total, offset)

@@ -19,7 +19,7 @@ class SearchMemory(tool_base.MemoryTool):
         params.RUN_ID,
         params.timeout(5),
     )
-    outputs = {"count": 0, "pending_writes": 0, "failed_writes": 0}
+    outputs = {"count": 0, "pending_writes": 0, "failed_writes": 0, "truncated": False}
     empty = []
 
     async def run(self, memory: Any, given: dict[str, Any]) -> results.Answer:

@@ -12,7 +12,8 @@ class UpdateMemory(tool_base.MemoryTool):
         params.MEMORY_ID,
         params.Parameter("text", "text", required=True),
         params.METADATA,
-        params.OWNER_CHECK,
+        params.OF_USER,
+        params.AGENT_ID,
         params.RUN_ID,
         params.timeout(15),
     )
@@ -20,5 +21,7 @@ class UpdateMemory(tool_base.MemoryTool):
 
     async def run(self, memory: Any, given: dict[str, Any]) -> results.Answer:
         """Submit the new text."""
-        result = await memory.update(given["memory_id"], given["user_id"], given["text"], given["metadata"] or {})
+        result = await memory.update(
+            given["memory_id"], given["user_id"], given["agent_id"], given["text"], given["metadata"] or {}
+        )
         return results.change_answer(result, given["memory_id"], "result_updated")

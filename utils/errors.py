@@ -28,6 +28,7 @@ from __future__ import annotations
 from typing import ClassVar
 
 from utils import messages
+from utils.messages import Sentence
 
 
 class PluginError(Exception):
@@ -49,6 +50,16 @@ class PluginError(Exception):
     def sentence(self, language: str) -> str:
         """The error as one sentence in ``language`` (one of ``messages.LANGUAGES``)."""
         return messages.render(self.key, language, **self.params)
+
+    def to_json(self) -> str:
+        """The error's sentence in no language yet, for a store; :func:`stored_sentence` reads it."""
+        return Sentence(self.key, self.params).to_json()
+
+
+def stored_sentence(stored: str, language: str) -> str:
+    """What :meth:`PluginError.to_json` made, in ``language``; a plain text, as older versions stored it, is left."""
+    found = messages.from_json(stored)
+    return messages.render(found.key, language, **found.params) if isinstance(found, Sentence) else found
 
 
 class InvalidInput(PluginError):
@@ -113,8 +124,10 @@ class ServiceError(PluginError):
 
     Args:
         key: name of a sentence in the catalogues.
-        part: what failed, as the user knows it: ``llm``, ``embedder``, ``vector_store``, ``state_store``, ``reranker``.
-        reason: what is known without secrets: exception class, HTTP status, a database's error class.
+        part: what failed: ``llm``, ``embedder``, ``vector_store``, ``state_store``, ``reranker``. The sentence calls it
+            what the credentials form calls it.
+        reason: what is known without secrets: exception class, HTTP status, a database's error class. Words are a
+            :class:`Sentence`, so that they are said in the language of the rest.
         retry_after_s: seconds the service asked to be left alone, if it said so.
     """
 
@@ -122,11 +135,11 @@ class ServiceError(PluginError):
     passing: ClassVar[bool] = False
 
     def __init__(
-        self, key: str, *, part: str, reason: str, retry_after_s: float | None = None, **params: object
+        self, key: str, *, part: str, reason: str | Sentence, retry_after_s: float | None = None, **params: object
     ) -> None:
         super().__init__(key, part=part, reason=reason, **params)
         self.part = part
-        self.reason = reason
+        self.reason = str(reason)
         self.retry_after_s = retry_after_s
 
 

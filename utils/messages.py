@@ -6,9 +6,12 @@ catalogues to the same keys and placeholders, so rendering cannot fail for a key
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import yaml
 
@@ -24,7 +27,65 @@ def catalogue(language: str) -> dict[str, str]:
     return sentences
 
 
+@dataclass(frozen=True, slots=True)
+class Sentence:
+    """A sentence that is not in a language yet: a reason kept for later, or a part of another sentence.
+
+    Attributes:
+        key: its name in the catalogues.
+        params: what its placeholders stand for: plain values, or sentences again.
+    """
+
+    key: str
+    params: Mapping[str, object]
+
+    def __str__(self) -> str:
+        return render(self.key, DEFAULT_LANGUAGE, **self.params)
+
+    def to_json(self) -> str:
+        """The sentence as the state store keeps it; :func:`from_json` reads it."""
+        return json.dumps(_plain(self), ensure_ascii=False)
+
+
+def from_json(stored: str) -> Sentence | str:
+    """The inverse of :meth:`Sentence.to_json`. What an earlier version stored as plain text stays that text."""
+    try:
+        read = json.loads(stored)
+    except (ValueError, RecursionError):
+        return stored
+    found = _read(read)
+    return found if isinstance(found, Sentence) else stored
+
+
 def render(key: str, language: str, /, **params: object) -> str:
-    """The sentence ``key`` in ``language`` (an unknown one falls back to English), with its placeholders filled."""
+    """The sentence ``key`` in ``language`` (an unknown one falls back to English), with its placeholders filled.
+
+    A parameter that is a :class:`Sentence` is said in the same language. The parameter ``part`` is named as the
+    credentials form names it.
+    """
     known = language if language in LANGUAGES else DEFAULT_LANGUAGE
-    return catalogue(known)[key].format(**params)
+    sentences = catalogue(known)
+    shown = {
+        name: render(one.key, known, **one.params) if isinstance(one, Sentence) else one for name, one in params.items()
+    }
+    if "part" in shown:
+        shown["part"] = sentences.get(f"part_{shown['part']}", shown["part"])
+    return sentences[key].format(**shown)
+
+
+def _plain(value: object) -> object:
+    if isinstance(value, Sentence):
+        return {"key": value.key, "params": {name: _plain(param) for name, param in value.params.items()}}
+    return value if value is None or isinstance(value, str | int | float) else str(value)
+
+
+def _read(plain: Any) -> Any:
+    """``plain`` with sentences where :func:`_plain` had them; one whose key or placeholders are unknown here stays."""
+    if not isinstance(plain, dict) or plain.keys() != {"key", "params"} or not isinstance(plain["params"], dict):
+        return plain
+    sentence = Sentence(plain["key"], {name: _read(param) for name, param in plain["params"].items()})
+    try:
+        str(sentence)
+    except (KeyError, TypeError, IndexError, ValueError):
+        return str(plain)
+    return sentence

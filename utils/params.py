@@ -8,6 +8,7 @@ these declarations by a test.
 
 from __future__ import annotations
 
+import ast
 import json
 import math
 from collections.abc import Callable, Mapping
@@ -15,13 +16,14 @@ from dataclasses import dataclass
 from typing import Any, Final, Literal
 
 from utils.errors import InvalidInput
+from utils.memory.requests import MAX_MEMORY_CHARS
 from utils.stores.protocol import RESERVED_KEYS
 
 Kind = Literal["text", "id", "trace", "boolean", "integer", "number", "metadata", "filters", "timeout"]
 
 MAX_ID_CHARS: Final = 512
 MAX_MESSAGE_CHARS: Final = 200_000  # a message pair of that size still fits the context of today's large models
-MAX_TEXT_CHARS: Final = 20_000  # one memory or query; embedding models take some 8,000 tokens
+MAX_TEXT_CHARS: Final = MAX_MEMORY_CHARS  # one memory, query or set of instructions
 MAX_JSON_CHARS: Final = 65_536
 
 
@@ -51,10 +53,12 @@ class Parameter:
 
 USER_ID: Final = Parameter("user_id", "id", required=True)
 AGENT_ID: Final = Parameter("agent_id", "id")
-OWNER_CHECK: Final = Parameter("user_id", "id")
+OF_USER: Final = Parameter("user_id", "id")  # on tools that take a memory_id: whose the memory must be
 MEMORY_ID: Final = Parameter("memory_id", "id", required=True)
 METADATA: Final = Parameter("metadata", "metadata")
 FILTERS: Final = Parameter("filters", "filters")
+LIMIT: Final = Parameter("limit", "integer", default=100, low=1, high=1000)
+OFFSET: Final = Parameter("offset", "integer", default=0, low=0, high=1_000_000_000)
 RUN_ID: Final = Parameter("run_id", "trace")
 
 
@@ -98,13 +102,16 @@ def _storable(text: str) -> str:
 
 
 def _id(parameter: Parameter, given: Any) -> str:
-    """An id exactly as given but for surrounding blanks; anything a store might read as more than an id is refused."""
+    """An id exactly as given but for surrounding blanks; anything a store might read as more than an id is refused.
+
+    A line break at its end is refused, too: stripped here, it would not be found under the id another tool stored.
+    """
     if not isinstance(given, str):
         raise InvalidInput("param_not_text", name=parameter.name)
     if len(given) > MAX_ID_CHARS:
         raise InvalidInput("param_too_long", name=parameter.name, limit=MAX_ID_CHARS)
     value = given.strip()
-    if value == "*" or _storable(value) != value or len(value.splitlines()) > 1:
+    if value == "*" or _storable(given) != given or len(f"{given}.".splitlines()) > 1:
         raise InvalidInput("param_bad_id", name=parameter.name)
     return value
 
@@ -149,17 +156,32 @@ def _json_object(parameter: Parameter, given: Any) -> dict[str, Any]:
     if isinstance(given, str):
         if len(given) > MAX_JSON_CHARS:
             raise InvalidInput("param_too_long", name=parameter.name, limit=MAX_JSON_CHARS)
-        try:
-            given = json.loads(given, parse_constant=_refuse_constant)
-        except json.JSONDecodeError as exc:
-            raise InvalidInput(
-                "param_bad_json", name=parameter.name, line=exc.lineno, column=exc.colno, problem=exc.msg
-            ) from exc
-        except (ValueError, RecursionError) as exc:  # NaN and Infinity, which no store keeps; thousands of brackets
-            raise InvalidInput("param_json_not_object", name=parameter.name) from exc
+        given = _parsed(parameter, given)
     if not isinstance(given, dict):
         raise InvalidInput("param_json_not_object", name=parameter.name)
     return given
+
+
+def _parsed(parameter: Parameter, text: str) -> Any:
+    """``text`` read as JSON, else as the Python literal that Dify makes of an object variable."""
+    try:
+        return json.loads(text, parse_constant=_refuse_constant)
+    except json.JSONDecodeError as exc:
+        literal = _python_literal(text)
+        if literal is None:
+            place = {"line": exc.lineno, "column": exc.colno}
+            raise InvalidInput("param_bad_json", name=parameter.name, problem=exc.msg, **place) from exc
+        return literal
+    except (ValueError, RecursionError) as exc:  # NaN and Infinity, which no store keeps; thousands of brackets
+        raise InvalidInput("param_json_not_object", name=parameter.name) from exc
+
+
+def _python_literal(text: str) -> Any:
+    """The JSON value a Python literal stands for; None when it is no literal, or holds what JSON cannot say."""
+    try:
+        return json.loads(json.dumps(ast.literal_eval(text.strip()), allow_nan=False))
+    except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
+        return None
 
 
 def _refuse_constant(name: str) -> Any:

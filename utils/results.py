@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -28,6 +28,7 @@ class Answer:
         extra: further output variables by name (``total``, ``write_id`` ...).
         lines: what a person would want to read below the sentence.
         notes: further sentences at the end of the text, each a key and its parameters.
+        offset: the place of the first result among all, where the tool pages through them.
         status: one of SUCCESS, ERROR, TIMEOUT, OVERLOAD, NOT_FOUND.
     """
 
@@ -37,11 +38,18 @@ class Answer:
     extra: Mapping[str, Any] = field(default_factory=dict)
     lines: Sequence[str] = ()
     notes: Sequence[tuple[str, Mapping[str, Any]]] = ()
+    offset: int | None = None
     status: str = "SUCCESS"
 
 
 def memory(row: Row) -> dict[str, Any]:
-    """One memory as the tools show it, without scores."""
+    """One memory as the tools show it, without scores. Times are ISO 8601 in UTC, null where they cannot be read."""
+    times = {"created_at": _moment(row.created_at), "updated_at": _moment(row.updated_at)}
+    return {**_identified(row), **{name: time and time.isoformat() for name, time in times.items()}}
+
+
+def _identified(row: Row) -> dict[str, Any]:
+    """What every tool shows of a memory."""
     return {
         "id": row.id,
         "memory": row.text,
@@ -56,7 +64,7 @@ def scored_memory(row: Row) -> dict[str, Any]:
     """One search result: the memory with its scores, each from 0 to 1; null where nobody gave one."""
     score = row.score or 0.0
     return {
-        **memory(row),
+        **_identified(row),
         "score": score,
         "vector_distance": 1.0 - score,
         "rerank_score": row.rerank_score,
@@ -81,23 +89,28 @@ def _moment(stored: str | None) -> datetime | None:
         return None
 
 
-def event(name: str, entry: Entry | None = None) -> list[dict[str, str]]:
-    """The ``results`` of an add that changed one memory, or none."""
-    if entry is None:
-        return [{"id": "", "memory": "", "event": name}]
-    return [{"id": entry.memory_id, "memory": entry.new_memory or entry.old_memory or "", "event": name}]
+def event(name: str, memory_id: str = "", text: str = "") -> dict[str, str]:
+    """One of the ``results`` of an add."""
+    return {"id": memory_id, "memory": text, "event": name}
 
 
-def add_answer(result: WriteResult) -> Answer:
-    """The answer to ``add_memory``."""
+def add_answer(result: WriteResult, texts: Mapping[str, str]) -> Answer:
+    """The answer to ``add_memory``; ``texts`` are those that were to be remembered, by role."""
     extra = {"write_id": result.write_id}
     if result.entries is None:
-        return Answer(event("ACCEPT"), "result_accepted", extra=extra)
-    if not result.entries:
-        return Answer(event("NONE"), "result_add_none", extra=extra)
-    changes = [shown for entry in result.entries for shown in event(entry.event, entry)]
-    lines = [f"{shown['event']}: {shown['memory']}" for shown in changes]
-    return Answer(changes, "result_add_done", {"count": len(changes)}, extra, lines)
+        return Answer([event("ACCEPT")], "result_accepted", extra=extra)
+    changes = [
+        event(entry.event, entry.memory_id, entry.new_memory or entry.old_memory or "") for entry in result.entries
+    ]
+    kept = [event("NONE", memory_id, texts[role]) for role, memory_id in result.stored_already.items()]
+    lines = [f"{shown['event']}: {shown['memory']}" for shown in (*changes, *kept)]
+    stored = ("result_stored_already", {"memory_ids": ", ".join(result.stored_already.values())})
+    if changes:
+        count = {"count": len(changes)}
+        return Answer([*changes, *kept], "result_add_done", count, extra, lines, [stored] if kept else [])
+    if kept:
+        return Answer(kept, *stored, extra, lines)
+    return Answer([event("NONE")], "result_add_none", extra=extra)
 
 
 def change_answer(result: WriteResult, memory_id: str, key: str) -> Answer:
@@ -133,10 +146,19 @@ def search_answer(page: Page) -> Answer:
     return _page_answer(page, found, key, {"count": len(found)})
 
 
-def list_answer(page: Page) -> Answer:
-    """The answer to ``get_all_memories``."""
+def list_answer(page: Page, offset: int) -> Answer:
+    """The answer to ``get_all_memories``, whose first memory has the place ``offset`` among all."""
     listed = [memory(row) for row in page.rows]
-    return _page_answer(page, listed, "result_list", {"count": len(listed), "total": page.total})
+    counts = {"count": len(listed), "total": page.total}
+    answer = _page_answer(page, listed, "result_list", counts)
+    return _paged(answer, offset, page.total)
+
+
+def _paged(answer: Answer, offset: int, total: int) -> Answer:
+    """``answer`` with the offset that goes on where it ends; 0 when nothing is left."""
+    after = offset + len(answer.results)
+    extra = {**answer.extra, "next_offset": after if answer.results and after < total else 0}
+    return replace(answer, extra=extra, offset=offset)
 
 
 def _page_answer(page: Page, shown: list[dict[str, Any]], key: str, counts: Mapping[str, int]) -> Answer:
@@ -151,8 +173,8 @@ def _page_answer(page: Page, shown: list[dict[str, Any]], key: str, counts: Mapp
     return Answer(shown, key, counts, {**counts, **waiting}, lines, notes)
 
 
-def history_answer(entries: Sequence[Entry]) -> Answer:
-    """The answer to ``get_memory_history``."""
+def history_answer(entries: Sequence[Entry], total: int, offset: int) -> Answer:
+    """The answer to ``get_memory_history``: one page of ``total`` changes, whose first has the place ``offset``."""
     shown = [
         {
             "memory_id": entry.memory_id,
@@ -166,4 +188,5 @@ def history_answer(entries: Sequence[Entry]) -> Answer:
         for entry in entries
     ]
     lines = [f"{one['updated_at']} {one['event']}: {one['new_memory'] or one['old_memory']}" for one in shown]
-    return Answer(shown, "result_history", {"count": len(shown)}, lines=lines)
+    answer = Answer(shown, "result_history", {"count": total}, {"total": total}, lines)
+    return _paged(answer, offset, total)

@@ -2,8 +2,9 @@
 
 A tool file declares its parameters and outputs and awaits one operation; everything a call can do wrong ends here, as
 an envelope with a sentence. The frame promises: nothing is raised into the workflow; every variable of the tool's
-``output_schema`` is sent, on success and on failure; the answer comes within the time-out plus a second; what nobody
-foresaw is logged with an id that the sentence names, and shown without its text.
+``output_schema`` is sent, on success and on failure; an answer stays within its byte budget and comes within the
+time-out plus a second; work left for after the answer begins when its last message is out; what nobody foresaw is
+logged with an id that the sentence names, and shown without its text.
 
 Tool files import this module, not the class: the SDK takes every ``Tool`` subclass it finds in a file's namespace for
 the tool.
@@ -23,6 +24,7 @@ from dify_plugin.entities.tool import ToolInvokeMessage
 
 from utils import log, messages, params
 from utils.aio.after_answer import AfterAnswer
+from utils.answer_size import fit
 from utils.errors import PluginError
 from utils.results import Answer
 from utils.runtime.runtime import runtime
@@ -32,6 +34,7 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
+_NOTHING: Final[Mapping[str, Any]] = {}
 MAX_REQUEST_TIMEOUT_S: Final = 60.0  # SPEC 4: no tool but delete_all and extraction waits longer
 
 
@@ -69,10 +72,10 @@ class MemoryTool(Tool):
         try:
             given = params.parse(self.parameters, tool_parameters)
             trace = given.get("run_id") or ""
-            answer = self._call(given, trace, after)
+            answer = fit(self._call(given, trace, after))
             sentence = messages.render(answer.key, language, **answer.params)
         except PluginError as exc:
-            answer, sentence = self._failed(exc.status, exc.key), exc.sentence(language)
+            answer, sentence = self._failed(exc.status, exc.key, exc.params), exc.sentence(language)
         except Exception as exc:  # noqa: BLE001 - the frame: nothing may leave the tool but an envelope
             error_id = uuid.uuid4().hex[:8]
             log.unexpected(_log, f"unexpected failure {error_id}", exc)
@@ -96,14 +99,24 @@ class MemoryTool(Tool):
     def _timeout_s(self, given: Mapping[str, Any]) -> float:
         return min(float(given["timeout"]), self.longest_timeout_s)
 
-    def _failed(self, status: str, key: str) -> Answer:
-        return Answer(self.empty, key, extra=dict(self.outputs), status=status)
+    def _failed(self, status: str, key: str, known: Mapping[str, Any] = _NOTHING) -> Answer:
+        """The documented empties; ``write_id`` is kept where the failed write has one."""
+        extra = {"write_id": known["write_id"]} if "write_id" in known else {}
+        return Answer(self.empty, key, extra=extra, status=status)
 
     def _messages(self, answer: Answer, sentence: str, language: str) -> Generator[ToolInvokeMessage, None, None]:
         envelope = {"status": answer.status, "messages": sentence, "results": answer.results}
         variables = {**envelope, **{name: answer.extra.get(name, value) for name, value in self.outputs.items()}}
         yield self.create_json_message(variables)
         notes = [messages.render(key, language, **values) for key, values in answer.notes]
+        if next_offset := variables.get("next_offset"):
+            notes.append(messages.render("result_next_offset", language, next_offset=next_offset))
         yield self.create_text_message("\n".join((sentence, *answer.lines, *notes)))
         for name, value in variables.items():
-            yield self.create_variable_message(name, value)
+            yield self._variable(name, value)
+
+    def _variable(self, name: str, value: Any) -> ToolInvokeMessage:
+        # An Answer node shows a text only when it is sent as a stream, and an empty stream ends it (seen in Dify 1.14).
+        if isinstance(value, str) and value:
+            return self.create_stream_variable_message(name, value)
+        return self.create_variable_message(name, value)

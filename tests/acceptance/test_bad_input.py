@@ -29,7 +29,7 @@ NUMBERS = {
     "top_k": "search_memory",
     "threshold": "search_memory",
     "limit": "get_all_memories",
-    "offset": "get_all_memories",
+    "offset": "get_memory_history",
 }
 BOOLEANS = {"infer": "add_memory", "purge_history": "delete_all_memories"}
 
@@ -64,7 +64,19 @@ def test_nothing_at_all(plugin: Plugin, tool: str) -> None:
 @pytest.mark.parametrize("name", OPTIONAL)
 def test_bad_json(plugin: Plugin, name: str) -> None:
     for tool in OPTIONAL[name]:
-        for value in ("{", '{"a": 1', "[1]", "5", '"x"', "{'a': 1}", 5, ["a"], "x" * 1_000_000, "[" * 50_000):
+        for value in (
+            "{",
+            '{"a": 1',
+            "[1]",
+            "5",
+            '"x"',
+            "{'a': 1",
+            "{'a': {1}}",
+            5,
+            ["a"],
+            "x" * 1_000_000,
+            "[" * 50_000,
+        ):
             refused(plugin, tool, name, value)
 
 
@@ -80,10 +92,10 @@ def test_bad_booleans(plugin: Plugin, name: str) -> None:
         refused(plugin, BOOLEANS[name], name, value)
 
 
-@pytest.mark.parametrize("bad", ["*", "a\nb", "a\x00b", "x" * 513])
+@pytest.mark.parametrize("bad", ["*", "a\nb", "a\n", "a\x00b", "x" * 513])
 def test_dangerous_ids(plugin: Plugin, bad: str) -> None:
     for tool, good in GOOD.items():
-        for name in good.keys() & {"user_id", "memory_id"}:
+        for name in (good.keys() & {"user_id", "memory_id"}) | {"agent_id"}:
             refused(plugin, tool, name, bad)
 
 

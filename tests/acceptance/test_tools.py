@@ -87,7 +87,7 @@ def test_texts_are_stored_as_they_are_without_inference(plugin: Plugin) -> None:
     answer = plugin.call("add_memory", user_id="alice", user="Is it raining?", assistant="It is.", infer=False)
     assert [(one["event"], one["memory"]) for one in answer.results] == [("ADD", "Is it raining?"), ("ADD", "It is.")]
     again = plugin.call("add_memory", user_id="alice", user="Is it raining?", assistant="It is.", infer=False)
-    assert [one["event"] for one in again.results] == ["NONE"]
+    assert again.results == [{**one, "event": "NONE"} for one in answer.results]
 
 
 def test_two_blank_texts_are_skipped_and_one_is_enough(plugin: Plugin) -> None:

@@ -14,7 +14,7 @@ from typing import Any, Final
 import pytest
 import yaml
 
-from utils import messages
+from utils import errors, messages
 
 ROOT: Final = Path(__file__).resolve().parents[2]
 OTHERS: Final = [language for language in messages.LANGUAGES if language != messages.DEFAULT_LANGUAGE]
@@ -33,6 +33,14 @@ def _trees() -> dict[str, ast.Module]:
     return {path.relative_to(ROOT).as_posix(): ast.parse(path.read_text(encoding="utf-8")) for path in _sources()}
 
 
+# The parts an error names, and the field of the credentials form that each is called like.
+PART_NAMES: Final = {
+    "part_llm": "local_llm_json_secret",
+    "part_embedder": "local_embedder_json_secret",
+    "part_vector_store": "local_vector_db_json_secret",
+    "part_reranker": "local_reranker_json_secret",
+    "part_state_store": "state_db_url",
+}
 KEY: Final = re.compile(r"[a-z]+(_[a-z0-9]+)+")
 
 
@@ -93,7 +101,8 @@ def test_catalogue_has_the_english_placeholders(language: str) -> None:
 
 @pytest.mark.parametrize("language", OTHERS)
 def test_every_sentence_is_translated(language: str) -> None:
-    same = [key for key, sentence in messages.catalogue(language).items() if sentence == ENGLISH[key]]
+    sentences = {key: text for key, text in messages.catalogue(language).items() if key not in PART_NAMES}
+    same = [key for key, sentence in sentences.items() if sentence == ENGLISH[key]]
     assert same == []
 
 
@@ -112,7 +121,7 @@ def test_every_sentence_the_code_names_exists() -> None:
 
 
 def test_every_result_the_code_names_has_a_sentence() -> None:
-    assert {literal for literal in _literals() if re.fullmatch(r"result_\w+", literal)} - set(ENGLISH) == set()
+    assert {literal for literal in _literals() if re.fullmatch(r"(result|reason)_\w+", literal)} - set(ENGLISH) == set()
 
 
 def test_every_sentence_gets_what_its_placeholders_need() -> None:
@@ -125,7 +134,7 @@ def test_every_sentence_gets_what_its_placeholders_need() -> None:
 
 
 def test_every_sentence_is_used() -> None:
-    assert sorted(set(ENGLISH) - _literals()) == []
+    assert sorted(set(ENGLISH) - _literals() - PART_NAMES.keys()) == []
 
 
 def _literals() -> set[str]:
@@ -136,3 +145,33 @@ def _literals() -> set[str]:
 
 def test_an_unknown_language_is_answered_in_english() -> None:
     assert messages.render("result_get", "xx_XX") == ENGLISH["result_get"]
+
+
+def test_parts_are_called_as_the_credentials_form_calls_them() -> None:
+    form = yaml.safe_load((ROOT / "provider/mem0ai.yaml").read_text(encoding="utf-8"))["credentials_for_provider"]
+    for key, field in PART_NAMES.items():
+        for language in messages.LANGUAGES:
+            name = messages.catalogue(language)[key]
+            assert name.casefold() in form[field]["label"][language].casefold(), (key, language)
+
+
+@pytest.mark.parametrize("language", messages.LANGUAGES)
+def test_a_stored_reason_is_said_in_the_language_of_whoever_asks(language: str) -> None:
+    reason = messages.Sentence("reason_no_answer", {"seconds": "5"})
+    error = errors.ServiceUnavailable("service_unavailable", part="embedder", reason=reason)
+    shown = errors.stored_sentence(error.to_json(), language)
+    assert shown == error.sentence(language)
+    assert messages.render("part_embedder", language) in shown
+    assert messages.render("reason_no_answer", language, seconds="5") in shown
+    told = errors.PluginError("error_write_failed", write_id="w", reason=messages.from_json(error.to_json()))
+    assert shown in told.sentence(language)
+
+
+@pytest.mark.parametrize("stored", ["The llm failed.", '{"key": "no_such", "params": {}}', "[", "5", '{"a": 1}', ""])
+def test_what_an_earlier_version_stored_stays_as_it_is(stored: str) -> None:
+    assert errors.stored_sentence(stored, "ja_JP") == stored
+
+
+def test_a_sentence_of_another_version_stays_readable() -> None:
+    stored = '{"key": "error_timeout", "params": {"hours": 5}}'
+    assert errors.stored_sentence(stored, "en_US") == stored

@@ -63,7 +63,7 @@ def test_metadata_as_text_equals_metadata_as_object(metadata: dict[str, Any]) ->
     assert outcome(json.dumps(metadata)) == outcome(metadata)
 
 
-@pytest.mark.parametrize("bad", ["*", "a\nb", "a\x00b", "a\u2028b", "\ud800", "x" * 513, " * "])
+@pytest.mark.parametrize("bad", ["*", "a\nb", "a\n", "\na", "a\x00b", "a\u2028b", "\ud800", "x" * 513, " * "])
 def test_ids_that_a_store_could_misread_are_refused(bad: str) -> None:
     with pytest.raises(InvalidInput, match="user_id"):
         one(params.USER_ID, bad)
@@ -79,6 +79,25 @@ def test_a_blank_user_message_is_no_error_but_a_missing_one_is() -> None:
     assert one(DECLARED[0], "  ") == ""
     with pytest.raises(InvalidInput, match="user"):
         one(DECLARED[0], None)
+
+
+@given(
+    st.dictionaries(
+        st.text(st.characters(codec="utf-8", exclude_characters="\x00")),
+        st.none() | st.booleans() | st.integers() | st.text(st.characters(codec="utf-8", exclude_characters="\x00")),
+    )
+)
+def test_an_object_variable_of_dify_is_read(value: dict[str, Any]) -> None:
+    assert one(params.FILTERS, str(value)) == value
+
+
+@pytest.mark.parametrize(
+    "value",
+    ["{'a': {1}}", "{'a': 1j}", "{'a': b'x'}", "{'a': 1e999}", "{'a': f()}", "{'a': " + "(" * 5_000, "-" * 60_000],
+)
+def test_a_literal_that_json_cannot_say_is_refused(value: str) -> None:
+    with pytest.raises(InvalidInput, match="filters"):
+        one(params.FILTERS, value)
 
 
 def test_bad_json_is_told_with_its_place() -> None:

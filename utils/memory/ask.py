@@ -44,7 +44,8 @@ async def ask(
     try:
         return _read_last(second, offered_ids, with_types)
     except answers.ShapeError as exc:
-        raise UnusableAnswer("service_unusable", part="llm", reason=str(exc)) from exc
+        _log.warning("the model's second answer could not be used either (%s)", exc)
+        raise UnusableAnswer("service_unusable", part="llm", reason=type(exc).__name__) from exc
 
 
 def _read_last(raw: str, offered_ids: Collection[str], with_types: bool) -> list[answers.Change]:

@@ -19,6 +19,7 @@ from utils.errors import ServiceUnavailable
 from utils.memory import remember
 from utils.memory.plan import Change, Plan, apply, transaction
 from utils.memory.requests import VERSION, Add, Delete, DeleteAll, Update, read
+from utils.messages import Sentence
 from utils.queue.handler import Handler, Outcome
 from utils.state import history, queues, writes
 from utils.stores.protocol import Owner, Row, TransactionalStore
@@ -65,11 +66,12 @@ class ChangeHandler:
     async def __call__(self, write: Write, lease: Lease) -> Outcome:
         """See ``Handler``."""
         plan, owner = await self._plan(write, lease), Owner(write.user_id)
+        result = {"stored_already": dict(plan.stored_already)}
         if (shared := shared_database(self._store, self._state)) is not None:
             send = await transaction(plan, shared, owner)
-            return Outcome(also=(lambda conn: _record(conn, lease, write, send(_cursor(conn))),))
+            return Outcome(result, (lambda conn: _record(conn, lease, write, send(_cursor(conn))),))
         applied = await apply(plan, self._store, owner, lease.must_be_held)
-        return Outcome(also=(lambda conn: _record(conn, lease, write, applied),))
+        return Outcome(result, (lambda conn: _record(conn, lease, write, applied),))
 
     async def _plan(self, write: Write, lease: Lease) -> Plan:
         """The committed plan: the one there is, or a new one. An empty one is not committed: it repeats nothing."""
@@ -129,7 +131,8 @@ class DeleteAllHandler:
             # Everything that is left has been deleted: the store shows its deletions late, or does not delete.
             if waited_s >= _VISIBLE_WITHIN_S:
                 lease.made_progress = False
-                raise ServiceUnavailable("service_unavailable", part="vector_store", reason="deleted memories remain")
+                reason = Sentence("reason_deletions_shown", {})
+                raise ServiceUnavailable("service_unavailable", part="vector_store", reason=reason)
             await asyncio.sleep(_LOOK_AGAIN_S)
             waited_s += _LOOK_AGAIN_S
 

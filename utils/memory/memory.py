@@ -16,7 +16,7 @@ from contextvars import Context
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
-from utils import log
+from utils import log, messages
 from utils.aio.after_answer import after_answer
 from utils.aio.gather import gather
 from utils.aio.lanes import Lane
@@ -153,31 +153,38 @@ class Memory:
             rows, total = await self._store.page(owner, limit, offset, condition)
             return Page(rows, total, *await self._counts(owner.user_id))
 
-    async def get(self, memory_id: str, user_id: str | None) -> Row:
+    async def get(self, memory_id: str, user_id: str | None, agent_id: str | None) -> Row:
         """One memory by its id.
 
         Raises:
-            NotFound: there is none, or it is not ``user_id``'s.
+            NotFound: there is none, or it is not ``user_id``'s or ``agent_id``'s, if these are given.
         """
         async with self._reads.enter():
-            return await self._existing(memory_id, user_id)
+            return await self._existing(memory_id, user_id, agent_id)
 
-    async def history(self, memory_id: str, user_id: str | None) -> list[history.Entry]:
-        """Everything that happened to a memory, oldest first.
+    async def history(
+        self, memory_id: str, user_id: str | None, agent_id: str | None, *, limit: int, offset: int
+    ) -> tuple[list[history.Entry], int]:
+        """One page of what happened to a memory, oldest first, and how many changes there are in all.
 
         Raises:
-            NotFound: nothing is recorded and there is no such memory (of ``user_id``).
+            NotFound: nothing is recorded and there is no such memory (of ``user_id`` and ``agent_id``).
         """
         async with self._reads.enter():
-            entries = await self._state.read(lambda conn: history.of_memory(conn, self._scope, memory_id, user_id))
-            if not entries:  # written by mem0 or an earlier plugin: it exists, but nobody recorded how it came to be
-                await self._existing(memory_id, user_id)
-            return entries
+            entries, total = await self._state.read(
+                lambda conn: history.of_memory(
+                    conn, self._scope, memory_id, user_id, agent_id, limit=limit, offset=offset
+                )
+            )
+            if not total:  # written by mem0 or an earlier plugin: it exists, but nobody recorded how it came to be
+                await self._existing(memory_id, user_id, agent_id)
+            return entries, total
 
-    async def _existing(self, memory_id: str, user_id: str | None) -> Row:
+    async def _existing(self, memory_id: str, user_id: str | None, agent_id: str | None) -> Row:
         await self._store.open()
         row = await self._store.get(memory_id)
-        if row is None or not row.user_id or (user_id is not None and row.user_id != user_id):
+        of_user = row is not None and row.user_id and user_id in (None, row.user_id)
+        if row is None or not of_user or agent_id not in (None, row.agent_id):
             raise NotFound("error_not_found", memory_id=memory_id)
         return row
 
@@ -191,23 +198,25 @@ class Memory:
         """Remember a message pair (fields of ``request.Add``)."""
         return await self._submit(user_id, Add(at=_now(), trace=log.trace.get(), **asked))
 
-    async def update(self, memory_id: str, user_id: str | None, text: str, metadata: Mapping[str, Any]) -> WriteResult:
+    async def update(
+        self, memory_id: str, user_id: str | None, agent_id: str | None, text: str, metadata: Mapping[str, Any]
+    ) -> WriteResult:
         """Replace a memory's text.
 
         Raises:
-            NotFound: there is no such memory (of ``user_id``); checked before the write is accepted.
+            NotFound: there is no such memory (see :meth:`get`); checked before the write is accepted.
         """
-        row = await self.get(memory_id, user_id)
+        row = await self.get(memory_id, user_id, agent_id)
         request = Update(at=_now(), trace=log.trace.get(), memory_id=row.id, text=text, metadata=metadata)
         return await self._submit(str(row.user_id), request)
 
-    async def delete(self, memory_id: str, user_id: str | None) -> WriteResult:
+    async def delete(self, memory_id: str, user_id: str | None, agent_id: str | None) -> WriteResult:
         """Delete a memory.
 
         Raises:
-            NotFound: there is no such memory (of ``user_id``); checked before the write is accepted.
+            NotFound: there is no such memory (see :meth:`get`); checked before the write is accepted.
         """
-        row = await self.get(memory_id, user_id)
+        row = await self.get(memory_id, user_id, agent_id)
         return await self._submit(str(row.user_id), Delete(at=_now(), trace=log.trace.get(), memory_id=row.id))
 
     async def delete_all(self, owner: Owner, *, purge_history: bool) -> WriteResult:
@@ -265,9 +274,12 @@ class Memory:
             if state.status == PENDING:
                 continue
             if state.status == FAILED:
-                raise WriteFailed("error_write_failed", write_id=write_id, reason=state.error)
+                reason = messages.from_json(state.error or "")
+                raise WriteFailed("error_write_failed", write_id=write_id, reason=reason)
             entries = await self._state.read(lambda conn: history.of_write(conn, write_id))
-            return WriteResult(write_id, entries, int((state.result or {}).get("count", len(entries))))
+            result = state.result or {}
+            count = int(result.get("count", len(entries)))
+            return WriteResult(write_id, entries, count, result.get("stored_already", {}))
 
 
 @asynccontextmanager
@@ -277,7 +289,7 @@ async def _answering(part: str, timeout_s: float) -> AsyncIterator[None]:
         async with asyncio.timeout(timeout_s):
             yield
     except TimeoutError as exc:
-        reason = f"no answer within {timeout_s:g} s"
+        reason = messages.Sentence("reason_no_answer", {"seconds": f"{timeout_s:g}"})
         raise ServiceUnavailable("service_unavailable", part=part, reason=reason) from exc
 
 

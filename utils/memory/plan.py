@@ -12,7 +12,7 @@ import base64
 import sys
 from array import array
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final, Literal, Self
 
 from utils.memory.requests import VERSION
@@ -94,18 +94,26 @@ class Change:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What one write does to one user's memories; no changes means there was nothing to do."""
+    """What one write does to one user's memories.
+
+    Attributes:
+        changes: in the order they are made; none when there is nothing to do.
+        stored_already: ids of memories that hold a text of the write as it is, by the text's role.
+    """
 
     changes: tuple[Change, ...] = ()
+    stored_already: Mapping[str, str] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
         """The plan as the state store keeps it."""
-        return {"v": VERSION, "changes": [change.to_json() for change in self.changes]}
+        changes = [change.to_json() for change in self.changes]
+        return {"v": VERSION, "changes": changes, "stored_already": dict(self.stored_already)}
 
     @classmethod
     def from_json(cls, plain: Mapping[str, Any]) -> Self:
         """The inverse of :meth:`to_json`."""
-        return cls(tuple(Change.from_json(change) for change in plain["changes"]))
+        changes = tuple(Change.from_json(change) for change in plain["changes"])
+        return cls(changes, plain.get("stored_already", {}))
 
 
 def _storable(foreign: object) -> str | None:

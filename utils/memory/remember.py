@@ -10,13 +10,14 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Final
 
 from utils.memory import prompts
 from utils.memory.ask import ask
 from utils.memory.plan import Change, Plan, with_vectors
-from utils.memory.requests import Add, Delete, Update, WriteRequest
+from utils.memory.requests import MAX_MEMORY_CHARS, Add, Delete, Update, WriteRequest
 from utils.stores.protocol import Owner, Row
 from utils.text import same_text, windows
 
@@ -55,10 +56,9 @@ async def plan(models: Models, store: Store, write_id: str, owner_id: str, reque
 async def _plan_add(models: Models, store: Store, write_id: str, owner: Owner, request: Add) -> Plan:
     candidates = await _candidates(models, store, owner, [text for text in (request.user, request.assistant) if text])
     if request.infer:
-        changes = await _inferred(models, write_id, request, candidates)
-    else:
-        changes = _verbatim(write_id, request, candidates)
-    return await _embedded(models, changes)
+        return await _embedded(models, await _inferred(models, write_id, request, candidates))
+    changes, stored_already = _verbatim(write_id, request, candidates)
+    return replace(await _embedded(models, changes), stored_already=stored_already)
 
 
 async def _candidates(models: Models, store: Store, owner: Owner, texts: Sequence[str]) -> list[Row]:
@@ -110,20 +110,26 @@ def reconcile(
     return changes
 
 
-def _verbatim(write_id: str, request: Add, candidates: Sequence[Row]) -> list[Change]:
-    """Both texts as they are, with the role mem0 gives them; one that is stored already with this metadata is not
-    repeated.
+def _verbatim(write_id: str, request: Add, candidates: Sequence[Row]) -> tuple[list[Change], dict[str, str]]:
+    """Both texts as they are, with the role mem0 gives them. One that is stored already with this metadata is not
+    repeated: the memory's id is returned by the text's role.
     """
     new_id = _new_ids(write_id)
-    changes = []
+    changes: list[Change] = []
+    stored_already: dict[str, str] = {}
     for role, text in (("user", request.user), ("assistant", request.assistant)):
         metadata = {**request.metadata, "role": role}
-        stored = any(
-            row.text == text and {**row.metadata, "role": row.payload.get("role")} == metadata for row in candidates
+        same = (
+            row.id
+            for row in candidates
+            if row.text == text and {**row.metadata, "role": row.payload.get("role")} == metadata
         )
-        if text and not stored:
+        known = next(same, None)
+        if text and known is not None:
+            stored_already[role] = known
+        elif text:
             changes.append(_add(new_id(), text, request, role=role))
-    return changes
+    return changes, stored_already
 
 
 def _new_ids(write_id: str) -> Callable[[], str]:
@@ -134,12 +140,21 @@ def _new_ids(write_id: str) -> Callable[[], str]:
 
 def _add(memory_id: str, text: str, request: Add, role: str | None = None) -> Change:
     metadata = {**request.metadata} if role is None else {**request.metadata, "role": role}
-    return Change("ADD", memory_id, text, None, metadata, request.at, request.at, request.agent_id)
+    return Change("ADD", memory_id, text[:MAX_MEMORY_CHARS], None, metadata, request.at, request.at, request.agent_id)
 
 
 def _update(row: Row, text: str, request: Add | Update) -> Change:
     created_at = row.created_at or request.at
-    return Change("UPDATE", row.id, text, row.text, dict(request.metadata), created_at, request.at, row.agent_id)
+    return Change(
+        "UPDATE",
+        row.id,
+        text[:MAX_MEMORY_CHARS],
+        row.text,
+        dict(request.metadata),
+        created_at,
+        request.at,
+        row.agent_id,
+    )
 
 
 def deletion(row: Row, at: str) -> Change:

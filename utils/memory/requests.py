@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
 # Of the form of requests and plans. A process carries out older ones, too, and leaves newer ones to newer processes.
 VERSION: Final = 1
+MAX_MEMORY_CHARS: Final = 20_000  # SPEC 3.1, whichever way a memory comes in; embedders take some 8,000 tokens
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,11 +24,13 @@ class WriteResult:
         write_id: the accepted write.
         entries: what it changed, when the caller waited for it; None when it goes on in the background.
         count: how many memories it changed.
+        stored_already: memories that hold a text of the write as it is, by the text's role (``user``, ``assistant``).
     """
 
     write_id: str
     entries: list[Entry] | None = None
     count: int = 0
+    stored_already: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

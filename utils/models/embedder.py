@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final
 
 from utils.errors import ServiceRejected, UnusableAnswer
+from utils.messages import Sentence
 from utils.models.clients import close, mapping_errors, set_timeouts
 from utils.models.plain_embeddings import use_plain_answers
 from utils.text import capped, clean
@@ -74,7 +75,7 @@ class Embedder:
     def _checked(self, vectors: Iterable[Any], expected: int) -> list[list[float]]:
         checked = [_floats(vector) for vector in vectors]
         if len(checked) != expected:
-            raise _unusable(f"{len(checked)} vectors for {expected} texts")
+            raise _unusable("reason_vector_count", found=len(checked), expected=expected)
         for vector in checked:
             if self._dims is not None and len(vector) != self._dims:
                 raise ServiceRejected(
@@ -95,8 +96,8 @@ def _asked_twice[T](request: Callable[[], T]) -> T:
         return request()
 
 
-def _unusable(reason: str) -> UnusableAnswer:
-    return UnusableAnswer("service_unusable", part="embedder", reason=reason)
+def _unusable(reason: str, **params: object) -> UnusableAnswer:
+    return UnusableAnswer("service_unusable", part="embedder", reason=Sentence(reason, params))
 
 
 def _floats(vector: Any) -> list[float]:
@@ -104,7 +105,7 @@ def _floats(vector: Any) -> list[float]:
     try:
         floats = [float(value) for value in vector]
     except (TypeError, ValueError) as exc:
-        raise _unusable("a vector that is not a list of numbers") from exc
+        raise _unusable("reason_bad_vector") from exc
     if not floats or not all(map(math.isfinite, floats)):
-        raise _unusable("a vector that is empty or not finite")
+        raise _unusable("reason_bad_vector")
     return floats

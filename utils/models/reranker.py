@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from utils.errors import ServiceUnavailable
+from utils.messages import Sentence
 from utils.models.clients import mapping_errors, set_timeouts
 
 
@@ -36,7 +37,7 @@ class Reranker:
         scores = {document["position"]: float(document["rerank_score"]) for document in ranked}
         constant = set(scores.values()) <= {0.0} or (len(texts) > 1 and set(scores.values()) == {0.5})
         if len(scores) != len(texts) or constant:
-            raise ServiceUnavailable("service_unavailable", part="reranker", reason="no scores")
+            raise ServiceUnavailable("service_unavailable", part="reranker", reason=Sentence("reason_no_scores", {}))
         values = [scores[position] for position in range(len(texts))]
         if all(0.0 <= value <= 1.0 for value in values):
             return values

@@ -159,7 +159,7 @@ def _misread_response(exc: BaseException) -> bool:
 def _reason(exc: BaseException, kind: type[ServiceError]) -> str:
     status = status_of(exc)
     if kind is UnusableAnswer and status is None:
-        return f"{type(exc).__name__} while reading the response"
+        return type(exc).__name__
     known = sorted(set(_codes(exc)) & (_REFUSED_CODES | _UNUSABLE_CODES))
     return ", ".join([type(exc).__name__, *([f"HTTP {status}"] if status else []), *known])
 

@@ -306,7 +306,7 @@ class Worker:
         lease.made_progress = False
         chance = random.random()  # noqa: S311 - jitter, not a secret
         delay_s = retry.delay_s(error, failures, chance, waited_for=write.waited_for)
-        code, reason = error.code, str(error)
+        code, reason = error.code, error.to_json()
         if delay_s is not None:
             _log.warning("write %s failed (%s), try %d; next in %.0f s", write.id, code, failures, delay_s)
             return lambda conn: writes.postpone(

@@ -26,6 +26,7 @@ from sqlalchemy.pool import StaticPool
 from utils.aio.blocking import NativeThread, ThreadPool
 from utils.config.state_location import PostgresLocation, SqliteLocation
 from utils.errors import ServiceRejected, ServiceUnavailable
+from utils.messages import Sentence
 from utils.state import tables
 from utils.state.migrations.migrate import migrate
 
@@ -250,7 +251,9 @@ def _mapped_errors() -> Iterator[None]:
     except sa.exc.DBAPIError as exc:
         raise _mapped(exc.orig or exc) from exc
     except sa.exc.TimeoutError as exc:
-        raise ServiceUnavailable("service_unavailable", part="state_store", reason="no free connection") from exc
+        raise ServiceUnavailable(
+            "service_unavailable", part="state_store", reason=Sentence("reason_no_connection", {})
+        ) from exc
     except OSError as exc:
         raise ServiceUnavailable("service_unavailable", part="state_store", reason=type(exc).__name__) from exc
 

@@ -58,12 +58,27 @@ def _fields(entry: Entry) -> dict[str, object]:
     return {field.name: getattr(entry, field.name) for field in fields(entry)}
 
 
-def of_memory(conn: Connection, scope: str, memory_id: str, user_id: str | None = None) -> list[Entry]:
-    """Everything recorded of one memory, oldest first; another user's memory has no entries for ``user_id``."""
-    wanted = select(*_COLUMNS).where(history.c.scope == scope, history.c.memory_id == memory_id)
+def of_memory(
+    conn: Connection,
+    scope: str,
+    memory_id: str,
+    user_id: str | None = None,
+    agent_id: str | None = None,
+    *,
+    limit: int,
+    offset: int = 0,
+) -> tuple[list[Entry], int]:
+    """One page of what is recorded of a memory, oldest first, and how many entries there are in all. Another user's
+    memory has none for ``user_id``, another agent's none for ``agent_id``.
+    """
+    wanted = [history.c.scope == scope, history.c.memory_id == memory_id]
     if user_id is not None:
-        wanted = wanted.where(history.c.user_id == user_id)
-    return [Entry(*row) for row in conn.execute(wanted.order_by(history.c.seq))]
+        wanted.append(history.c.user_id == user_id)
+    if agent_id is not None:
+        wanted.append(history.c.agent_id == agent_id)
+    total = conn.execute(select(func.count()).select_from(history).where(*wanted)).scalar_one()
+    page = select(*_COLUMNS).where(*wanted).order_by(history.c.seq).limit(limit).offset(offset)
+    return [Entry(*row) for row in conn.execute(page)], total
 
 
 def of_write(conn: Connection, write_id: str) -> list[Entry]:

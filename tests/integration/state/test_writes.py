@@ -432,8 +432,8 @@ async def test_history_is_recorded_once_per_write_and_purged_per_owner(state: St
         await do(state, history.record, SCOPE, "alice", "write-1", [entry])
     deleted = history.Entry("m-1", "DELETE", "likes tea", None, now, now, True)
     await do(state, history.record, SCOPE, "alice", "write-2", [deleted])
-    told = await state.read(lambda conn: history.of_memory(conn, SCOPE, "m-1", "alice"))
+    told, _ = await state.read(lambda conn: history.of_memory(conn, SCOPE, "m-1", "alice", limit=100))
     assert [one.event for one in told] == ["ADD", "DELETE"]
-    assert await state.read(lambda conn: history.of_memory(conn, SCOPE, "m-1", "bob")) == []
+    assert await state.read(lambda conn: history.of_memory(conn, SCOPE, "m-1", "bob", limit=100)) == ([], 0)
     assert await do(state, history.purge, SCOPE, "alice", "app") == 1
     assert await do(state, history.purge, SCOPE, "alice", None) == 1

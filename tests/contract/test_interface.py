@@ -1,0 +1,148 @@
+"""The interface that saved workflows bind to: every parameter and every output of every tool, stated here once more.
+
+The tables below are written from the contract, not from the code: whoever changes a name, a type, a form, a default or
+a requirement breaks workflows, and has to change them here, too.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+import pytest
+import yaml
+
+TOOLS: Final = Path(__file__).resolve().parents[2] / "tools"
+
+
+class Said(NamedTuple):
+    """A parameter as the yaml declares it."""
+
+    type: str
+    form: str = "llm"
+    required: bool = False
+    default: Any = None
+
+
+NEEDED: Final = Said("string", required=True)
+TEXT: Final = Said("string")
+NUMBER: Final = Said("number")
+
+
+def _timeout(default_s: int) -> Said:
+    return Said("number", form="form", default=default_s)
+
+
+BY_ID: Final = {"memory_id": NEEDED, "user_id": TEXT, "agent_id": TEXT, "run_id": TEXT}
+PARAMETERS: Final[dict[str, dict[str, Said]]] = {
+    "add_memory": {
+        "user": NEEDED,
+        "user_id": NEEDED,
+        "assistant": TEXT,
+        "agent_id": TEXT,
+        "metadata": TEXT,
+        "infer": Said("boolean", form="form", default=True),
+        "custom_fact_extraction_prompt": Said("string", form="form"),
+        "run_id": TEXT,
+        "timeout": _timeout(45),
+    },
+    "search_memory": {
+        "query": NEEDED,
+        "user_id": NEEDED,
+        "agent_id": TEXT,
+        "filters": TEXT,
+        "top_k": Said("number", default=5),
+        "threshold": NUMBER,
+        "run_id": TEXT,
+        "timeout": _timeout(5),
+    },
+    "get_all_memories": {
+        "user_id": NEEDED,
+        "agent_id": TEXT,
+        "filters": TEXT,
+        "limit": Said("number", default=100),
+        "offset": Said("number", default=0),
+        "run_id": TEXT,
+        "timeout": _timeout(5),
+    },
+    "get_memory": {**BY_ID, "timeout": _timeout(5)},
+    "update_memory": {**BY_ID, "text": NEEDED, "metadata": TEXT, "timeout": _timeout(15)},
+    "delete_memory": {**BY_ID, "timeout": _timeout(15)},
+    "delete_all_memories": {
+        "user_id": NEEDED,
+        "agent_id": TEXT,
+        "purge_history": Said("boolean", default=False),
+        "run_id": TEXT,
+        "timeout": _timeout(60),
+    },
+    "get_memory_history": {
+        **BY_ID,
+        "limit": Said("number", default=100),
+        "offset": Said("number", default=0),
+        "timeout": _timeout(5),
+    },
+}
+
+ENVELOPE: Final = {"status": "string", "messages": "string"}
+MEMORY: Final = {
+    "id": "string",
+    "memory": "string",
+    "metadata": "object",
+    "timestamp": "string",
+    "user_id": "string",
+    "agent_id": "string",
+}
+TIMES: Final = {"created_at": "string", "updated_at": "string"}
+SCORES: Final = dict.fromkeys(("score", "vector_distance", "rerank_score", "keyword_score"), "number")
+CHANGE: Final = {
+    "memory_id": "string",
+    "event": "string",
+    "old_memory": "string",
+    "new_memory": "string",
+    **TIMES,
+    "is_deleted": "boolean",
+}
+QUEUE: Final = {"pending_writes": "integer", "failed_writes": "integer"}
+CUT: Final = {"truncated": "boolean"}
+PAGED: Final = {"total": "integer", "next_offset": "integer", **CUT}
+WRITE: Final = {"write_id": "string"}
+# Type and fields of `results`, then the variables beside `status`, `messages` and `results`.
+OUTPUTS: Final[dict[str, tuple[str, dict[str, str], dict[str, str]]]] = {
+    "add_memory": ("array", dict.fromkeys(("id", "memory", "event"), "string"), {**WRITE, **CUT}),
+    "search_memory": ("array", {**MEMORY, **SCORES}, {"count": "integer", **QUEUE, **CUT}),
+    "get_all_memories": ("array", {**MEMORY, **TIMES}, {**QUEUE, **PAGED}),
+    "get_memory": ("object", {**MEMORY, **TIMES}, CUT),
+    "update_memory": ("object", {"message": "string"}, WRITE),
+    "delete_memory": ("object", {"message": "string"}, WRITE),
+    "delete_all_memories": ("object", {"message": "string", "count": "integer"}, WRITE),
+    "get_memory_history": ("array", CHANGE, PAGED),
+}
+
+
+def _tool(name: str) -> dict[str, Any]:
+    content: dict[str, Any] = yaml.safe_load((TOOLS / f"{name}.yaml").read_text(encoding="utf-8"))
+    return content
+
+
+def test_there_is_a_table_for_every_tool() -> None:
+    assert {path.stem for path in TOOLS.glob("*.yaml")} == PARAMETERS.keys() == OUTPUTS.keys()
+
+
+@pytest.mark.parametrize("name", PARAMETERS)
+def test_parameters_are_those_of_the_contract(name: str) -> None:
+    declared = {
+        entry["name"]: Said(entry["type"], entry["form"], entry["required"], entry.get("default"))
+        for entry in _tool(name)["parameters"]
+    }
+    assert declared == PARAMETERS[name]
+
+
+@pytest.mark.parametrize("name", OUTPUTS)
+def test_outputs_are_those_of_the_contract(name: str) -> None:
+    properties = _tool(name)["output_schema"]["properties"]
+    kind, fields, beside = OUTPUTS[name]
+    results = properties.pop("results")
+    assert results["type"] == kind
+    described = results["items"] if kind == "array" else results
+    assert {field: one["type"] for field, one in described["properties"].items()} == fields
+    assert {output: one["type"] for output, one in properties.items()} == {**ENVELOPE, **beside}

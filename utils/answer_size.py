@@ -1,0 +1,68 @@
+"""What one answer may weigh: Dify's daemon kills a plugin that prints a line of 5 MiB.
+
+An answer goes out several times: results in the JSON message and in their variable, texts also in the text message.
+:func:`fit` keeps all of it together below :data:`BUDGET_BYTES`. Results are left out from the end, and that is said;
+counts are never cut.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from itertools import accumulate, zip_longest
+from typing import Any, Final
+
+from utils.memory.requests import MAX_MEMORY_CHARS
+from utils.results import Answer
+
+BUDGET_BYTES: Final = 2 * 2**20  # SPEC 3.1; the daemon's limit is 5 MiB for one line
+_RESERVED_BYTES: Final = 32 * 2**10  # the sentence, the counts, and what the SDK puts around each message
+_TIMES_SENT: Final = 2  # in the JSON message and in the variable `results`
+_LARGEST_FIELD_BYTES: Final = 128 * 2**10  # of a single result that is cut; the texts of ours are smaller
+
+
+def fit(answer: Answer) -> Answer:
+    """``answer`` if it is within the budget, else the beginning of it that is, marked as truncated.
+
+    A first result that is alone too large is shown with its texts cut to the length of a memory, so that whoever pages
+    through a user's memories gets past it.
+    """
+    results = answer.results if isinstance(answer.results, list) else [answer.results]
+    budget = BUDGET_BYTES - _RESERVED_BYTES
+    sizes = [
+        _TIMES_SENT * _size(result) + _size(line)
+        for result, line in zip_longest(results, answer.lines[: len(results)], fillvalue="")
+    ]
+    if sum(sizes) <= budget:
+        return answer
+    kept = sum(total <= budget for total in accumulate(sizes))
+    if kept == 0:
+        return _truncated(answer, [_cut(results[0])], [line[:MAX_MEMORY_CHARS] for line in answer.lines[:1]])
+    return _truncated(answer, results[:kept], answer.lines[:kept])
+
+
+def _truncated(answer: Answer, results: list[Any], lines: Sequence[str]) -> Answer:
+    extra = {**answer.extra, "truncated": True}
+    left_out = 0
+    if isinstance(answer.results, list):
+        left_out = len(answer.results) - len(results)
+    if left_out and answer.offset is not None:
+        extra["next_offset"] = answer.offset + len(results)
+    notes = [*answer.notes, ("result_truncated", {"left_out": left_out})]
+    shown = results if isinstance(answer.results, list) else results[0]
+    return replace(answer, results=shown, lines=lines, notes=notes, extra=extra)
+
+
+def _cut(result: Mapping[str, Any]) -> dict[str, Any]:
+    """``result`` with its texts cut to the length of a memory, and emptied of what is too large besides."""
+    cut: dict[str, Any] = {}
+    for name, value in result.items():
+        shorter = value[:MAX_MEMORY_CHARS] if isinstance(value, str) else value
+        cut[name] = type(shorter)() if _size(shorter) > _LARGEST_FIELD_BYTES else shorter
+    return cut
+
+
+def _size(value: Any) -> int:
+    """Bytes of ``value`` as the SDK writes it: JSON in UTF-8, where only quotes and control characters are escaped."""
+    return len(json.dumps(value, ensure_ascii=False, default=str).encode("utf-8", "surrogatepass"))
