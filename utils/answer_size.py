@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from itertools import accumulate, zip_longest
+from itertools import zip_longest
 from typing import Any, Final
 
 from utils.memory.requests import MAX_MEMORY_CHARS
@@ -29,14 +29,14 @@ def fit(answer: Answer) -> Answer:
     through a user's memories gets past it.
     """
     results = answer.results if isinstance(answer.results, list) else [answer.results]
-    budget = BUDGET_BYTES - _RESERVED_BYTES
-    sizes = [
-        _TIMES_SENT * _size(result) + _size(line)
-        for result, line in zip_longest(results, answer.lines[: len(results)], fillvalue="")
-    ]
-    if sum(sizes) <= budget:
+    left, kept = BUDGET_BYTES - _RESERVED_BYTES, 0
+    for result, line in zip_longest(results, answer.lines[: len(results)], fillvalue=""):
+        left -= _TIMES_SENT * _size(result) + _size(line)
+        if left < 0:  # the rest is not even looked at: it may be a hundred times the budget
+            break
+        kept += 1
+    else:
         return answer
-    kept = sum(total <= budget for total in accumulate(sizes))
     if kept == 0:
         return _truncated(answer, [_cut(results[0])], [line[:MAX_MEMORY_CHARS] for line in answer.lines[:1]])
     return _truncated(answer, results[:kept], answer.lines[:kept])

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import ast
 import json
+import logging
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -18,6 +19,8 @@ from typing import Any, Final, Literal
 from utils.errors import InvalidInput
 from utils.memory.requests import MAX_MEMORY_CHARS
 from utils.stores.protocol import RESERVED_KEYS
+
+_log = logging.getLogger(__name__)
 
 Kind = Literal["text", "id", "trace", "boolean", "integer", "number", "metadata", "filters", "timeout"]
 
@@ -203,13 +206,15 @@ def _metadata(parameter: Parameter, given: Any) -> dict[str, Any]:
 
 
 def _timeout(parameter: Parameter, given: Any) -> float:
-    """Seconds; anything but a positive number is replaced by the default (SPEC 4), the frame warns."""
+    """Seconds; anything but a positive number is replaced by the default, with a warning in the log."""
     try:
         value = float(given)
     except (TypeError, ValueError):
         value = math.nan
-    usable = math.isfinite(value) and value > 0 and not isinstance(given, bool)
-    return value if usable else float(parameter.default)
+    if math.isfinite(value) and value > 0 and not isinstance(given, bool):
+        return value
+    _log.warning("the timeout of this call is no positive number; the default of %g s is used", parameter.default)
+    return float(parameter.default)
 
 
 _READERS: Final[dict[str, Callable[[Parameter, Any], Any]]] = {

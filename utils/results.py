@@ -45,10 +45,10 @@ class Answer:
 def memory(row: Row) -> dict[str, Any]:
     """One memory as the tools show it, without scores. Times are ISO 8601 in UTC, null where they cannot be read."""
     times = {"created_at": _moment(row.created_at), "updated_at": _moment(row.updated_at)}
-    return {**_identified(row), **{name: time and time.isoformat() for name, time in times.items()}}
+    return {**_memory_fields(row), **{name: time and time.isoformat() for name, time in times.items()}}
 
 
-def _identified(row: Row) -> dict[str, Any]:
+def _memory_fields(row: Row) -> dict[str, Any]:
     """What every tool shows of a memory."""
     return {
         "id": row.id,
@@ -64,7 +64,7 @@ def scored_memory(row: Row) -> dict[str, Any]:
     """One search result: the memory with its scores, each from 0 to 1; null where nobody gave one."""
     score = row.score or 0.0
     return {
-        **_identified(row),
+        **_memory_fields(row),
         "score": score,
         "vector_distance": 1.0 - score,
         "rerank_score": row.rerank_score,

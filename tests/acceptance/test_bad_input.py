@@ -109,6 +109,7 @@ def test_unknown_ids_are_not_found(plugin: Plugin, memory_id: str) -> None:
 @pytest.mark.parametrize("timeout", ["soon", -1, 0, [], "nan"])
 def test_an_invalid_timeout_is_replaced(plugin: Plugin, timeout: Any) -> None:
     assert plugin.call("search_memory", query="tea", user_id="alice", timeout=timeout).status == "SUCCESS"
+    plugin.process.wait_for_log("the timeout of this call is no positive number")
 
 
 def test_broken_credentials_are_an_envelope_too(plugin: Plugin) -> None:

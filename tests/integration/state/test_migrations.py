@@ -48,7 +48,7 @@ async def test_a_store_of_version_1_goes_on(version_1: PostgresLocation | Sqlite
     assert (found.version, found.waited_for) == (1, False)
     done = await state.read(lambda conn: writes.state_of(conn, "store-1", "w-2"))
     assert done is not None and done.result == {"count": 1}
-    [entry] = await state.read(lambda conn: history.of_memory(conn, "store-1", "m-1"))
+    [entry], _ = await state.read(lambda conn: history.of_memory(conn, "store-1", "m-1", limit=10))
     assert entry.new_memory == "likes tea"
     odd = history.Entry("m-2", "DELETE", "x", None, "a time of forty-seven characters, as others write it", "y", True)
     await state.write(lambda conn: history.record(conn, "store-1", "bob", "w-3", [odd]))
