@@ -37,10 +37,10 @@ def clean(text: str) -> str:
 
 def same_text(a: str, b: str) -> bool:
     """Whether two memories say the same but for blanks, case, letter width and final punctuation."""
-    return essence(a) == essence(b)
+    return normalized(a) == normalized(b)
 
 
-def essence(text: str) -> str:
+def normalized(text: str) -> str:
     """What :func:`same_text` compares: equal for texts that say the same."""
     folded = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", text).casefold())
     spaced = " ".join(folded.split())

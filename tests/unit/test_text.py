@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from utils.text import capped, clean, essence, same_text, windows
+from utils.text import capped, clean, normalized, same_text, windows
 
 ANY_TEXT = st.text(st.characters(exclude_categories=[]))  # lone surrogates and NUL, too
 
@@ -76,7 +76,7 @@ def test_texts_that_differ(a: str, b: str) -> None:
 def test_sameness_ignores_case_width_and_the_end(text: str, end: str) -> None:
     assert same_text(text, text + end)
     assert same_text(text, unicodedata.normalize("NFKC", text))
-    assert same_text(essence(text), text)
+    assert same_text(normalized(text), text)
 
 
 @given(st.text(max_size=400), st.integers(1, 60))

@@ -1,18 +1,17 @@
 """The JSON in what a model wrote: found under code fences, thoughts and prose, and repaired where it is faulty.
 
-Which value is the answer is decided by where it stands and by its shape (an object that has ``memory``, ``facts``,
-``event`` or ``text``, or a list of such): nothing is taken from a block of thoughts, nor a draft when a later answer
-follows, nor a bracket in prose. Of JSON that breaks off only the entries before the break are taken.
+The strict decoder of the standard library reads what is sound. Only what it cannot read goes to ``json_repair``, and
+only up to the last entry that is complete: of an answer that breaks off no half sentence is taken. The last JSON of
+the known shape counts (an object that has ``memory``, ``facts``, ``event`` or ``text``, or a list of such), since
+models write drafts before they answer. Nothing is taken from thoughts, nor from brackets in prose.
 
-Pure, and quick for any input: lengths, bracket depth and attempts are bounded, because repairing hostile text takes
-quadratic time (measured: 18 s for 100,000 opening braces).
+Pure. The time is bounded for any input, because lengths are: ``json_repair`` takes quadratic time for hostile text.
 """
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -21,16 +20,22 @@ import json_repair
 LIST_KEYS: Final = ("memory", "memories", "facts")
 TEXT_KEYS: Final = ("text", "memory", "fact")
 
-_MOST_CHARS: Final = 100_000  # far above any model's output limit for this request
-_MOST_REPAIRED_CHARS: Final = 30_000
-_DEEPEST: Final = 20  # brackets within brackets; a real answer has four
-_CLOSING: Final = {"{": "}", "[": "]"}
-_MOST_STARTS: Final = 10  # openings tried that lead nowhere
+_MAX_CHARS: Final = 100_000  # far above any model's output limit for this request
+# What json_repair is given. Its time grows with the square of the length, and with the depth: at these bounds hostile
+# text takes it 3 s (measured; 18 s for 100,000 opening braces). 8,000 characters are 2,000 tokens, mem0's limit of an
+# answer; four brackets within one another are what a real answer has.
+_MAX_REPAIRED_CHARS: Final = 8_000
+_MAX_REPAIRED_DEPTH: Final = 20
 
-_THINK_TAG: Final = re.compile(r"[<\[◁](/?)(?:\w+:)?(?:think|thinking|thoughts?|reasoning)[>\]▷]", re.IGNORECASE)
+_THINK_TAG: Final = re.compile(r"[<\[◁](/?)(?:\w{1,20}:)?(?:think|thinking|thoughts?|reasoning)[>\]▷]", re.IGNORECASE)
 _FENCE: Final = re.compile(r"```[^\S\n]*\w*\s*(.*?)(?:```|\Z)", re.DOTALL)
-_START: Final = re.compile(r"\{(?=\s*[\"'}“\w])|\[(?=\s*[\"'{\]])")  # where JSON may begin in prose
-_TOKEN: Final = re.compile(r'\\.|["{}\[\],]', re.DOTALL)
+# Where an object or a list of objects begins: brackets, a key, a colon. Each part is bounded, so that searching stays
+# linear; an unbounded run of brackets would be tried again from every bracket in it.
+_OPENING: Final = re.compile(r"""(?:\[\s*){0,2}\{\s*(?:"[^"\n]{1,30}"|'[^'\n]{1,30}'|“[^”\n]{1,30}”|\w{1,30})\s*:""")
+# Up to the last comma or closing bracket outside of double quotes: what stands behind it may be half an entry.
+_COMPLETE: Final = re.compile(r'(?:(?:[^"\]},]|"(?:[^"\\]|\\.)*+")*+[\]},])*+', re.DOTALL)
+
+_ADJACENT: Final = re.compile(r"\}\s*\{")
 
 
 class ShapeError(ValueError):
@@ -53,13 +58,10 @@ def find(raw: str | None) -> Found:
     """
     if raw is None or not raw.strip():
         raise ShapeError("the answer is empty")
-    if len(raw) > _MOST_CHARS:
+    if len(raw) > _MAX_CHARS:
         raise ShapeError("the answer is too long")
-    text = raw.strip().removeprefix("\ufeff")
-    found = _whole(text)
-    if found is None:
-        spoken, thought = _without_thoughts(text)
-        found = _in_text(spoken) or _after_thought(thought)
+    text = raw.strip().removeprefix("\ufeff").strip()
+    found = _whole(text) or _in_text(text)
     if found is None:
         raise ShapeError("the answer holds no complete JSON object of the shape asked for")
     return found
@@ -67,26 +69,47 @@ def find(raw: str | None) -> Found:
 
 def has_shape(value: Any) -> bool:
     """Whether a JSON value looks like a change, a list of changes, or an object that holds one."""
-    if isinstance(value, list):
-        return any(has_shape(entry) for entry in value if isinstance(entry, dict))
-    return isinstance(value, dict) and any(key in value for key in (*LIST_KEYS, *TEXT_KEYS, "event"))
+    listed = value if isinstance(value, list) else [value]
+    entries = [entry for part in listed for entry in (part if isinstance(part, list) else [part])]
+    known = (*LIST_KEYS, *TEXT_KEYS, "event")
+    return any(entry.get(key) not in (None, "") for entry in entries if isinstance(entry, dict) for key in known)
+
+
+def _objects(pairs: list[tuple[str, Any]]) -> dict[str, Any] | list[dict[str, Any]]:
+    """A JSON object; where a key is given twice a list of several, since ``json`` would keep the last value alone.
+
+    Models run two memories together (``{"event": "ADD", "text": "a", "text": "b"}``) and write two ``memory`` lists.
+    """
+    objects: list[dict[str, Any]] = [{}]
+    for key, value in pairs:
+        if key in objects[-1]:
+            objects.append({"event": objects[-1]["event"]} if key != "event" and "event" in objects[-1] else {})
+        objects[-1][key] = value
+    return objects if len(objects) > 1 else objects[0]
+
+
+_DECODER: Final = json.JSONDecoder(object_pairs_hook=_objects, strict=False)  # models break lines inside of strings
 
 
 def _whole(text: str) -> Found | None:
-    """The value when ``text``, or the one fence it consists of, is JSON from end to end."""
-    text = text.strip()
-    fence = _FENCE.fullmatch(text)
-    value = _strict(fence[1] if fence else text)
-    if isinstance(value, str):  # JSON within a JSON string
-        value = _strict(value)
+    """The value when ``text`` is JSON from end to end, or a JSON string that is."""
+    try:
+        value = _DECODER.decode(text)
+        if isinstance(value, str):
+            value = _DECODER.decode(value)
+    except (ValueError, RecursionError):
+        return None
     return Found((value,)) if isinstance(value, dict | list) else None
 
 
-def _strict(text: str) -> Any:
-    try:
-        return json.loads(text, strict=False)
-    except (ValueError, RecursionError):
-        return None
+def _in_text(text: str) -> Found | None:
+    """The answer among thoughts, fences and prose: in the last fence if that holds one, else anywhere."""
+    spoken, unclosed_thought = _without_thoughts(text)
+    for part in (*_FENCE.findall(spoken)[-1:], spoken):
+        found = _whole(part.strip()) or _last_answer(part.strip())
+        if found is not None:
+            return found
+    return _after_thought(unclosed_thought)
 
 
 def _without_thoughts(text: str) -> tuple[str, str]:
@@ -115,102 +138,59 @@ def _after_thought(thought: str) -> Found | None:
 
     Only the first JSON in them, and only if it is sound and ends the text: anything else may be a draft.
     """
-    start = _START.search(thought)
-    found = _whole(thought[start.start() :].rstrip().removesuffix("```")) if start else None
+    opening = _OPENING.search(thought)
+    found = _whole(thought[opening.start() :].rstrip("` \t\r\n")) if opening else None
     return found if found and has_shape(found.values[0]) else None
-
-
-def _in_text(text: str) -> Found | None:
-    """The answer in a text with fences, prose, drafts or faulty JSON: in the last fence that has one, else the last."""
-    fences = [fence[1].strip() for fence in _FENCE.finditer(text)]
-    for part in (*reversed(fences), text.strip()):
-        found = _whole(part) or _last_answer(part)
-        if found is not None:
-            return found
-    return None
-
-
-@dataclass(frozen=True, slots=True)
-class _Piece:
-    """A JSON value of the known shape, where it stands in its text, and whether its end is missing."""
-
-    value: Any
-    begin: int
-    end: int
-    cut: bool
 
 
 def _last_answer(text: str) -> Found | None:
     """The last JSON of the known shape; values that follow one another without words between are one answer."""
-    run: list[_Piece] = []
-    for piece in _pieces(text):
-        if run and text[run[-1].end : piece.begin].strip(" \t\r\n,;"):
-            run.clear()
-        run.append(piece)
-    return Found(tuple(piece.value for piece in run), any(piece.cut for piece in run)) if run else None
+    answer: list[Any] = []
+    end = 0
+    while opening := _OPENING.search(text, end):
+        begin = opening.start()
+        if text[end:begin].strip(" \t\r\n,;"):
+            answer.clear()
+        try:
+            value, end = _DECODER.raw_decode(text, begin)
+        except (ValueError, RecursionError):
+            return _repaired(text[begin:], answer)
+        if has_shape(value):
+            answer.append(value)
+    if not answer and text.startswith(('["', "['")):  # a list of bare texts
+        return _repaired(text, [])
+    return Found(tuple(answer)) if answer else None
 
 
-def _pieces(text: str) -> Iterator[_Piece]:
-    """Every JSON value of the known shape, repaired where needed; one that breaks off up to its last sound entry."""
-    position = failures = 0
-    while failures < _MOST_STARTS and (start := _START.search(text, position)):
-        begin = start.start()
-        end, missing = _extent(text, begin)
-        value = _repaired(text[begin:end] + missing)
-        alone = begin == 0 and (bool(missing) or end == len(text))
-        if has_shape(value) or (alone and isinstance(value, list)):
-            yield _Piece(value, begin, end, cut=bool(missing and text[end:].strip()))
-            position = len(text) if missing else end
-        elif missing:
-            position, failures = begin + 1, failures + 1
-        else:
-            position = end
-
-
-def _extent(text: str, begin: int) -> tuple[int, str]:
-    """Where the bracket at ``begin`` is closed; if it never is, the end of the last sound list entry in it.
-
-    Returns:
-        That end, and the closing brackets that are missing there.
-
-    Raises:
-        ShapeError: brackets deeper than any answer has.
-    """
-    last = len(text.rstrip())
-    open_brackets = ""
-    in_string = False
-    sound, missing = begin, "}"
-    for token in _TOKEN.finditer(text, begin):
-        mark = token[0]
-        if mark == '"':
-            in_string = not in_string
-        elif in_string or mark[0] == "\\":
-            continue
-        elif mark in _CLOSING:
-            open_brackets += mark
-            if len(open_brackets) > _DEEPEST:
-                raise ShapeError("the answer's brackets are nested too deeply")
-        elif mark == ",":
-            if open_brackets[-1] == "[":
-                sound, missing = token.start(), _closed(open_brackets)
-        else:
-            open_brackets = open_brackets[:-1]
-            if not open_brackets:
-                return token.end(), ""
-            if open_brackets[-1] == "[" or token.end() == last:
-                sound, missing = token.end(), _closed(open_brackets)
-    return sound, missing
-
-
-def _closed(open_brackets: str) -> str:
-    return "".join(_CLOSING[bracket] for bracket in reversed(open_brackets))
-
-
-def _repaired(text: str) -> Any:
-    value = _strict(text)
-    if value is not None or len(text) > _MOST_REPAIRED_CHARS:
-        return value
+def _repaired(text: str, before: list[Any]) -> Found | None:
+    """The values ``before``, which are sound, and the JSON that ``text`` begins with, which is faulty or breaks off."""
+    match = _COMPLETE.match(text)
+    complete = match[0] if match else ""
+    if len(complete) > _MAX_REPAIRED_CHARS or _is_deep(complete):
+        return None
+    rest = text[len(complete) :]
+    in_list = text.startswith("[")
+    one_per_line = not in_list and _ADJACENT.search(complete) is not None
     try:
-        return json_repair.loads(text, skip_json_loads=True)
+        # Outside of a list json_repair takes objects that follow one another for drafts, and keeps only the last.
+        value = json_repair.loads(f"[{complete}]" if one_per_line else complete, skip_json_loads=True)
     except (ValueError, RecursionError):
         return None
+    cut = complete.endswith(",") or '"' in rest
+    if in_list and isinstance(value, list) and (cut or not rest.strip()):
+        return Found((*before, value), cut)  # of bare texts, too: nothing but the list was said
+    values = [part for part in (value if isinstance(value, list) else [value]) if has_shape(part)]
+    if one_per_line:
+        return Found((*before, *values), cut) if values else None
+    # Of several the last is taken for the answer, the others for drafts. It may also be one answer that fell apart.
+    return Found((*before, values[-1]), cut or len(values) > 1) if values else None
+
+
+def _is_deep(text: str) -> bool:
+    """Whether more brackets are open at once than any answer has; those inside of strings are counted, too."""
+    depth = 0
+    for bracket in re.findall(r"[{}\[\]]", text):
+        depth = depth + 1 if bracket in "{[" else max(depth - 1, 0)
+        if depth > _MAX_REPAIRED_DEPTH:
+            return True
+    return False

@@ -4,7 +4,7 @@ Models wrap JSON in fences, think aloud before it, talk around it, cut it off, a
 the changes of SPEC 9 of all that, or raises :class:`ShapeError`: an answer that cannot be used never looks like one
 that found nothing. ``{}``, ``[]`` and an empty list of memories are the answers that found nothing. ``{"facts":
 [...]}`` and bare lists are read as ADDs, texts may stand under ``text``, ``memory`` or ``fact``, and an entry
-without an event is an ADD. Pure.
+without an event, or an UPDATE without an id, is an ADD. Pure.
 """
 
 from __future__ import annotations
@@ -17,17 +17,17 @@ from typing import Annotated, Any, Final, Literal, Self
 from pydantic import BaseModel, BeforeValidator, ValidationError, model_validator
 
 from utils.memory.answer_json import LIST_KEYS, TEXT_KEYS, Found, ShapeError, find, has_shape
-from utils.text import clean, essence
+from utils.text import clean, normalized
 
-__all__ = ["Change", "Event", "ShapeError", "read"]
+__all__ = ["Answer", "Event", "ProposedChange", "ShapeError", "read"]
 
 Event = Literal["ADD", "UPDATE", "DELETE"]
 _TYPES: Final = frozenset({"semantic", "episodic", "procedural"})
 
 
 @dataclass(frozen=True, slots=True)
-class Change:
-    """One change the model asks for.
+class ProposedChange:
+    """One change the model asks for. What is done to the store is a :class:`~utils.memory.plan.Change`.
 
     Attributes:
         event: ADD, UPDATE or DELETE.
@@ -46,35 +46,47 @@ class Change:
     steps: tuple[str, ...] = ()
 
 
-def read(
-    raw: str | dict[str, Any] | None, offered_ids: Collection[str], with_types: bool = False, *, whole: bool = False
-) -> list[Change]:
-    """The changes an answer asks for, in its order, at most one per offered memory and one per text.
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What an answer asks for.
 
-    An UPDATE of a memory that was not offered becomes an ADD, such a DELETE is ignored. Of several changes to one
-    memory the last UPDATE counts, else the DELETE.
+    Attributes:
+        changes: in the answer's order, at most one per offered memory and one per text.
+        dropped: how many UPDATEs and DELETEs named an id that was not offered; no change stands for them.
+        left_out: what was wrong with a part of the answer that carries words and could not be used; empty when none
+            was.
+    """
+
+    changes: list[ProposedChange]
+    dropped: int = 0
+    left_out: str = ""
+
+
+def read(raw: str | dict[str, Any] | None, offered_ids: Collection[str], with_types: bool = False) -> Answer:
+    """What an answer asks for. Of several changes to one memory the last UPDATE counts, else the DELETE.
 
     Args:
         raw: the model's answer as text, or already parsed.
         offered_ids: short ids of the memories the model was shown.
         with_types: read ``type``, ``date`` and ``steps``, too.
-        whole: refuse an answer of which a part that carries words is unusable; otherwise that part alone is left out.
 
     Raises:
         ShapeError: nothing usable in the answer.
     """
     found = Found((raw,)) if isinstance(raw, dict) else find(raw)
     entries = [entry for value in found.values for entry in _entries(value)]
-    items = [_item(entry) for entry in entries]
-    if whole and found.cut:
-        raise ShapeError("the answer breaks off before its end")
-    unusable = [entry for entry, item in zip(entries, items, strict=True) if item is None]
-    if whole and any(isinstance(entry, dict) for entry in unusable):
-        raise ShapeError('an entry of the list has no valid "event", "id" or "text"')
-    if entries and len(unusable) == len(entries):
+    read_entries = [(entry, _item(entry)) for entry in entries]
+    items = [item for _, item in read_entries if item is not None]
+    if entries and not items:
         raise ShapeError("no entry of the list is a memory")
-    changes = (_change(item, offered_ids, with_types) for item in items if item is not None)
-    return _resolved([change for change in changes if change is not None])
+    left_out = ""
+    if found.cut:
+        left_out = "the answer breaks off before its end"
+    elif any(isinstance(entry, dict) and item is None for entry, item in read_entries):
+        left_out = 'an entry of the list has no valid "event", "id" or "text"'
+    known = [item for item in items if item.changed_id is None or item.changed_id in offered_ids]
+    changes = [change for item in known if (change := _change(item, with_types)) is not None]
+    return Answer(_one_per_text(_one_per_memory(changes)), len(items) - len(known), left_out)
 
 
 def _entries(value: Any) -> list[Any]:
@@ -84,7 +96,7 @@ def _entries(value: Any) -> list[Any]:
         ShapeError: there is no such list.
     """
     if isinstance(value, list):
-        return [entry for part in value for entry in (_listed(part) if _is_wrapper(part) else [part])]
+        return [entry for part in _flat(value) for entry in (_listed(part) if _is_wrapper(part) else [part])]
     if not isinstance(value, dict):
         raise ShapeError("the answer is no JSON object")
     if not value:
@@ -92,6 +104,15 @@ def _entries(value: Any) -> list[Any]:
     if not has_shape(value):
         raise ShapeError('the object has no "memory" list')
     return [value] if "event" in value else _listed(value)
+
+
+def _flat(entries: list[Any]) -> list[Any]:
+    """``entries``, without the lists that stand for an object in which a key was given twice (``answer_json``)."""
+    flat: list[Any] = []
+    for entry in entries:
+        twice = isinstance(entry, list) and all(isinstance(part, dict) for part in entry)
+        flat += entry if twice else [entry]
+    return flat
 
 
 def _is_wrapper(value: Any) -> bool:
@@ -106,7 +127,7 @@ def _listed(value: dict[str, Any]) -> list[Any]:
     lists = [value[key] for key in LIST_KEYS if key in value]
     for part in lists or [value]:
         if isinstance(part, list):
-            entries += part
+            entries += _flat(part)
         elif isinstance(part, str | dict):
             entries.append(part)
         else:
@@ -114,7 +135,7 @@ def _listed(value: dict[str, Any]) -> list[Any]:
     return entries
 
 
-def _word(raw: Any) -> Any:
+def _cleaned(raw: Any) -> Any:
     return clean(raw) if isinstance(raw, str) else raw
 
 
@@ -147,7 +168,7 @@ class _Item(BaseModel):
     """One entry of the list. A malformed id, type, date or step is dropped; a malformed event or text is not."""
 
     event: Annotated[Literal["ADD", "UPDATE", "DELETE", "NONE"], BeforeValidator(_event)] = "ADD"
-    text: Annotated[str | None, BeforeValidator(_word)] = None
+    text: Annotated[str | None, BeforeValidator(_cleaned)] = None
     id: Annotated[str | None, BeforeValidator(_short_id)] = None
     type: Annotated[str | None, BeforeValidator(_lower)] = None
     date: Annotated[str | None, BeforeValidator(_date)] = None
@@ -160,6 +181,11 @@ class _Item(BaseModel):
         if self.event == "DELETE" and self.id is None:
             raise ValueError("no id")
         return self
+
+    @property
+    def changed_id(self) -> str | None:
+        """The short id of the memory the entry changes, offered or not; None when it changes none."""
+        return self.id if self.event in {"UPDATE", "DELETE"} else None
 
 
 def _item(entry: Any) -> _Item | None:
@@ -176,21 +202,21 @@ def _item(entry: Any) -> _Item | None:
         return None
 
 
-def _change(item: _Item, offered_ids: Collection[str], with_types: bool) -> Change | None:
+def _change(item: _Item, with_types: bool) -> ProposedChange | None:
     """The change an entry asks for; None when it asks for none."""
     if item.event == "DELETE":
-        return Change("DELETE", memory=item.id) if item.id in offered_ids else None
+        return ProposedChange("DELETE", memory=item.changed_id)
     if item.event == "NONE" or not item.text:
         return None
-    replaces = item.event == "UPDATE" and item.id in offered_ids
-    change = Change("UPDATE", item.text, item.id) if replaces else Change("ADD", item.text)
-    return replace(change, **_description(item, replaces)) if with_types else change
+    event: Event = "ADD" if item.changed_id is None else "UPDATE"
+    change = ProposedChange(event, item.text, item.changed_id)
+    return replace(change, **_description(item, event)) if with_types else change
 
 
-def _description(item: _Item, replaces: bool) -> dict[str, Any]:
+def _description(item: _Item, event: Event) -> dict[str, Any]:
     """Type, date and steps. An ADD always has a type: the one its other fields suggest when the model gave none."""
     kind = item.type if item.type in _TYPES else None
-    if kind is None and not replaces:
+    if kind is None and event == "ADD":
         kind = "procedural" if item.steps else "episodic" if item.date else "semantic"
     return {
         "type": kind,
@@ -199,25 +225,20 @@ def _description(item: _Item, replaces: bool) -> dict[str, Any]:
     }
 
 
-def _resolved(changes: Sequence[Change]) -> list[Change]:
-    """``changes`` without contradictions: one per offered memory, one per text."""
-    by_memory: dict[str, Change] = {}
+def _one_per_memory(changes: Sequence[ProposedChange]) -> list[ProposedChange]:
+    """Of several changes to one memory the last UPDATE, else the first DELETE; and every ADD."""
+    chosen: dict[str, ProposedChange] = {}
     for change in changes:
-        if change.memory is not None and (change.memory not in by_memory or change.event == "UPDATE"):
-            by_memory[change.memory] = change
-    kept: list[Change] = []
-    texts = {essence(change.text) for change in by_memory.values() if change.event == "UPDATE"}
-    replaced: set[str] = set()
-    for change in changes:
-        if change.memory is None:
-            mark = essence(change.text)
-            if mark not in texts:
-                texts.add(mark)
-                kept.append(change)
-        elif change.memory in by_memory:
-            final = by_memory.pop(change.memory)
-            mark = essence(final.text)
-            if final.event == "DELETE" or mark not in replaced:
-                replaced.add(mark)
-                kept.append(final)
-    return kept
+        if change.memory is not None and (change.event == "UPDATE" or change.memory not in chosen):
+            chosen[change.memory] = change
+    return [change for change in changes if change.memory is None or chosen[change.memory] is change]
+
+
+def _one_per_text(changes: Sequence[ProposedChange]) -> list[ProposedChange]:
+    """Of several changes that would store one text the first UPDATE, else the first ADD; and every DELETE."""
+    chosen: dict[str, ProposedChange] = {}
+    for event in ("UPDATE", "ADD"):
+        for change in changes:
+            if change.event == event:
+                chosen.setdefault(normalized(change.text), change)
+    return [change for change in changes if change.event == "DELETE" or chosen[normalized(change.text)] is change]

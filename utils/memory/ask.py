@@ -6,9 +6,10 @@ import logging
 from collections.abc import Collection
 from typing import TYPE_CHECKING
 
-from utils.aio.blocking import run_in_executor
+from utils.aio.blocking import run_blocking, run_in_executor
 from utils.errors import UnusableAnswer
-from utils.memory import answers, prompts
+from utils.memory.answers import Answer, ProposedChange, ShapeError, read
+from utils.memory.prompts import corrected
 
 if TYPE_CHECKING:
     from utils.models.chat import ChatModel
@@ -18,7 +19,7 @@ _log = logging.getLogger(__name__)
 
 async def ask(
     model: ChatModel, messages: list[dict[str, str]], offered_ids: Collection[str], with_types: bool = False
-) -> list[answers.Change]:
+) -> list[ProposedChange]:
     """Ask the model what to change, and once more with what was wrong when its answer cannot be used in full.
 
     Args:
@@ -36,24 +37,31 @@ async def ask(
     """
     first = await run_in_executor(model.generate, messages)
     try:
-        return answers.read(first, offered_ids, with_types, whole=True)
-    except answers.ShapeError as exc:
+        # Off the loop: repairing a hostile answer takes seconds, and every other user would wait for them.
+        answer = await run_blocking(read, first, offered_ids, with_types)
+        problem = answer.left_out
+    except ShapeError as exc:
         problem = str(exc)
-    _log.warning("the model's answer could not be used (%s); asking once more", problem)
-    second = await run_in_executor(model.generate, prompts.corrected(messages, first, problem))
+    if problem:
+        _log.warning("the model's answer could not be used (%s); asking once more", problem)
+        second = await run_in_executor(model.generate, corrected(messages, first, problem))
+        answer = await run_blocking(_read_last, second, offered_ids, with_types)
+        if answer.left_out:
+            kept = len(answer.changes)
+            _log.warning("a part of the model's answer was left out (%s); %d changes are taken", answer.left_out, kept)
+    if answer.dropped:
+        _log.warning("changes of memories that were not offered to the model, dropped: %d", answer.dropped)
+    return answer.changes
+
+
+def _read_last(raw: str, offered_ids: Collection[str], with_types: bool) -> Answer:
+    """What an answer asks for after which there is no other.
+
+    Raises:
+        UnusableAnswer: nothing of it can be used.
+    """
     try:
-        return _read_last(second, offered_ids, with_types)
-    except answers.ShapeError as exc:
+        return read(raw, offered_ids, with_types)
+    except ShapeError as exc:
         _log.warning("the model's second answer could not be used either (%s)", exc)
         raise UnusableAnswer("service_unusable", part="llm", reason=type(exc).__name__) from exc
-
-
-def _read_last(raw: str, offered_ids: Collection[str], with_types: bool) -> list[answers.Change]:
-    """The changes of an answer after which there is no other; what must be left out of it is said in the log."""
-    try:
-        return answers.read(raw, offered_ids, with_types, whole=True)
-    except answers.ShapeError as exc:
-        problem = str(exc)
-    changes = answers.read(raw, offered_ids, with_types)
-    _log.warning("a part of the model's answer was left out (%s); %d changes are taken", problem, len(changes))
-    return changes

@@ -22,7 +22,7 @@ from utils.stores.protocol import Owner, Row
 from utils.text import same_text, windows
 
 if TYPE_CHECKING:
-    from utils.memory.answers import Change as AnsweredChange
+    from utils.memory.answers import ProposedChange
     from utils.models.models import Models
     from utils.stores.protocol import Store
 
@@ -86,12 +86,12 @@ async def _inferred(models: Models, write_id: str, request: Add, candidates: Seq
 
 
 def reconcile(
-    answered: Iterable[AnsweredChange], offered: dict[str, Row], request: Add, new_id: Callable[[], str]
+    answered: Iterable[ProposedChange], offered: dict[str, Row], request: Add, new_id: Callable[[], str]
 ) -> list[Change]:
     """The model's answer as changes of real memories; a text that is stored already changes nothing.
 
     Args:
-        answered: cleaned and validated (``answer.read``).
+        answered: cleaned and validated (``answers.read``).
         offered: the memories the model saw, by the short id it saw.
         request: the write, for its time, metadata and agent.
         new_id: gives the id of the next added memory.

@@ -9,15 +9,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from utils.memory.answers import Change, ShapeError, read
+from utils.memory.answers import Answer, ProposedChange, ShapeError, read
+from utils.text import normalized
 
 TEA = '{"memory": [{"event": "ADD", "text": "likes tea"}]}'
 SECRET = '{"memory": [{"event": "ADD", "text": "a thought"}]}'
 OFFERED = ["0", "1", "2"]
 
 
-def summary(raw: Any, **options: Any) -> list[tuple[str, str | None, str]]:
-    return [(change.event, change.memory, change.text) for change in read(raw, OFFERED, **options)]
+def summary(raw: Any) -> list[tuple[str, str | None, str]]:
+    return [(change.event, change.memory, change.text) for change in read(raw, OFFERED).changes]
 
 
 def answered(*changes: Any) -> str:
@@ -74,7 +75,6 @@ def answered(*changes: Any) -> str:
         '{"memory": [{"event": "add", "text": " likes tea "}]}',
         '{"memory": [{"event": null, "text": "likes tea"}]}',
         '{"memory": [{"event": "UPDATE", "text": "likes tea"}]}',
-        '{"memory": [{"event": "UPDATE", "id": 7, "text": "likes tea"}]}',
         '{"memory": [{"event": "UPDATE", "id": ["0"], "text": "likes tea"}]}',
         '{"memory": [{"text": null, "memory": "likes tea"}]}',
         '{"memory": [123, null, true, ["a", "b"], "likes tea", ""]}',
@@ -85,7 +85,7 @@ def answered(*changes: Any) -> str:
 )
 def test_the_fact_is_found_and_nothing_else(raw: str) -> None:
     assert summary(raw) == [("ADD", None, "likes tea")]
-    assert summary(raw, whole=True) == [("ADD", None, "likes tea")]
+    assert read(raw, OFFERED).left_out == ""
 
 
 def test_an_answer_that_is_parsed_already_is_read_too() -> None:
@@ -94,7 +94,8 @@ def test_an_answer_that_is_parsed_already_is_read_too() -> None:
 
 @pytest.mark.parametrize("raw", [TEA, "{}", "[]", '{"memory": []}', '{"facts": []}', "```json\n[]\n```", '[" "]'])
 def test_nothing_worth_keeping_is_an_answer(raw: str) -> None:
-    assert summary(raw, whole=True) == ([("ADD", None, "likes tea")] if raw is TEA else [])
+    assert summary(raw) == ([("ADD", None, "likes tea")] if raw is TEA else [])
+    assert read(raw, OFFERED).left_out == ""
 
 
 @pytest.mark.parametrize(
@@ -109,6 +110,8 @@ def test_nothing_worth_keeping_is_an_answer(raw: str) -> None:
         "I'm sorry, I can't help with that.",
         "I cannot [do that] or {that}.",
         'Nothing to keep: ["tea"] was just an example.',
+        "I filled {text} in.",
+        "I would answer {text: } if there were anything.",
         '{"error": {"message": "overloaded"}}',
         '{"answer": "none"}',
         '{"memory": null}',
@@ -147,11 +150,18 @@ def test_updates_and_deletions_refer_to_what_was_offered() -> None:
         {"event": "DELETE", "id": "9"},
         {"event": "NONE", "id": "2", "text": "likes tea"},
     )
-    assert summary(raw, whole=True) == [
+    assert summary(raw) == [
         ("UPDATE", "0", "lives in Lisbon"),
         ("DELETE", "1", ""),
-        ("ADD", None, "has a dog"),
     ]
+    assert read(raw, OFFERED).dropped == 2
+
+
+@pytest.mark.parametrize("memory_id", [7, "7", "00000000-0000-4000-8000-000000000000", " "])
+def test_a_change_of_a_memory_that_was_not_offered_is_dropped_and_counted(memory_id: Any) -> None:
+    answer = read(answered({"event": "UPDATE", "id": memory_id, "text": "likes tea"}, "has a dog"), OFFERED)
+    assert [change.text for change in answer.changes] == ["has a dog"]
+    assert (answer.dropped, answer.left_out) == (1, "")
 
 
 @pytest.mark.parametrize(
@@ -184,10 +194,9 @@ def test_contradictions_are_resolved(changes: list[tuple[str, str, str]], resolv
         ('{"memory": [{"event": "ADD", "text": "a"}, {"fact": {"b": "c"}}]}', ["a"]),
     ],
 )
-def test_what_is_left_out_of_an_answer_is_only_left_out_when_allowed(raw: str, kept: list[str]) -> None:
-    assert [change.text for change in read(raw, OFFERED)] == kept
-    with pytest.raises(ShapeError):
-        read(raw, OFFERED, whole=True)
+def test_what_is_left_out_of_an_answer_is_said(raw: str, kept: list[str]) -> None:
+    assert [change.text for change in read(raw, OFFERED).changes] == kept
+    assert read(raw, OFFERED).left_out
 
 
 def test_types_dates_and_steps_are_read_when_asked_for() -> None:
@@ -202,7 +211,7 @@ def test_types_dates_and_steps_are_read_when_asked_for() -> None:
         {"event": "UPDATE", "id": "1", "type": "episodic", "text": "moved", "date": "2026-03-04"},
         "likes jazz",
     )
-    assert [(change.text, change.type, change.date, change.steps) for change in read(raw, OFFERED, True)] == [
+    assert [(change.text, change.type, change.date, change.steps) for change in read(raw, OFFERED, True).changes] == [
         ("ran a marathon", "episodic", "2026-03-01", ()),
         ("makes coffee", "procedural", None, ("grind", "pour")),
         ("likes tea", "semantic", None, ()),
@@ -213,7 +222,42 @@ def test_types_dates_and_steps_are_read_when_asked_for() -> None:
         ("moved", "episodic", "2026-03-04", ()),
         ("likes jazz", "semantic", None, ()),
     ]
-    assert {(change.type, change.date, change.steps) for change in read(raw, OFFERED)} == {(None, None, ())}
+    assert {(change.type, change.date, change.steps) for change in read(raw, OFFERED).changes} == {(None, None, ())}
+
+
+@pytest.mark.parametrize(
+    ("quote", "between"), [('"', "\n"), ('"', ",\n"), ('"', " "), ('"', ""), ("'", "\n"), ("'", " "), ("'", "")]
+)
+def test_one_object_per_line_is_one_answer(quote: str, between: str) -> None:
+    lines = [json.dumps({"event": "ADD", "text": text}).replace('"', quote) for text in ("likes tea", "has a dog")]
+    assert summary(f"Here it is:\n{between.join(lines)}") == [("ADD", None, "likes tea"), ("ADD", None, "has a dog")]
+
+
+TEXTS = st.lists(st.text("abc,:'{}[] ", min_size=1, max_size=12).filter(str.strip), max_size=5, unique_by=normalized)
+
+
+@given(TEXTS, st.data())
+def test_a_key_given_twice_loses_no_text(texts: list[str], data: st.DataObject) -> None:
+    """Two lists in one object, two memories in one entry, or both, as models write them."""
+    lists: list[list[str]] = [[]]
+    for text in texts:
+        together = bool(lists[-1]) and data.draw(st.booleans())
+        field = f'"text": {json.dumps(text)}'
+        if together:
+            lists[-1][-1] += data.draw(st.sampled_from([", ", ', "event": "ADD", '])) + field
+        else:
+            lists[-1].append(data.draw(st.sampled_from(["", '"event": "ADD", '])) + field)
+        if data.draw(st.booleans()):
+            lists.append([])
+    members = ['"memory": [' + ", ".join(f"{{{entry}}}" for entry in entries) + "]" for entries in lists]
+    answer = read("{" + ", ".join(members) + "}", OFFERED)
+    assert [change.text for change in answer.changes] == [text.strip() for text in texts]
+    assert answer.left_out == ""
+
+
+def test_a_deletion_with_two_ids_deletes_both() -> None:
+    raw = '{"memory": [{"event": "DELETE", "id": "0", "id": "1"}]}'
+    assert summary(raw) == [("DELETE", "0", ""), ("DELETE", "1", "")]
 
 
 JSON_TEXT = st.text(st.characters(exclude_categories=[]), max_size=12)
@@ -227,22 +271,22 @@ JSON = st.recursive(
 )
 
 
-def sound(changes: list[Change]) -> None:
+def sound(answer: Answer) -> None:
     """What the flow relies on, whatever was answered."""
-    concerned = [change.memory for change in changes if change.memory is not None]
+    concerned = [change.memory for change in answer.changes if change.memory is not None]
     assert len(concerned) == len(set(concerned))
     assert set(concerned) <= set(OFFERED)
-    for change in changes:
+    for change in answer.changes:
         assert (change.memory is None) == (change.event == "ADD")
         assert bool(change.text) == (change.event != "DELETE")
         change.text.encode()
         assert "\0" not in change.text
 
 
-@given(JSON, st.booleans(), st.booleans())
-def test_any_json_is_read_or_refused(value: Any, with_types: bool, whole: bool) -> None:
+@given(JSON, st.booleans())
+def test_any_json_is_read_or_refused(value: Any, with_types: bool) -> None:
     try:
-        sound(read(json.dumps(value), OFFERED, with_types, whole=whole))
+        sound(read(json.dumps(value), OFFERED, with_types))
     except ShapeError:
         return
 
@@ -283,7 +327,7 @@ def test_noise_around_an_answer_changes_nothing(
 ) -> None:
     plain = json.dumps({"memory": changes}, ensure_ascii=ascii_only, indent=indent)
     wrapped = f"```json\n{plain}\n```\n" if fenced else plain
-    assert read(f"{thoughts}{prose}{wrapped}", OFFERED, whole=True) == read(plain, OFFERED)
+    assert read(f"{thoughts}{prose}{wrapped}", OFFERED) == read(plain, OFFERED)
 
 
 @given(GOOD, st.data())
@@ -295,8 +339,8 @@ def test_an_answer_cut_anywhere_yields_only_texts_that_are_complete(changes: lis
     except ShapeError:
         return
     complete = {change.text for entry in changes for change in _alone(entry)}
-    assert {change.text for change in taken} <= complete
+    assert {change.text for change in taken.changes} <= complete
 
 
-def _alone(entry: dict[str, Any]) -> list[Change]:
-    return read({"memory": [entry]}, OFFERED)
+def _alone(entry: dict[str, Any]) -> list[ProposedChange]:
+    return read({"memory": [entry]}, OFFERED).changes

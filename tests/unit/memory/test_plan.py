@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from utils.memory import answers as answer
 from utils.memory import remember
+from utils.memory.answers import ProposedChange
 from utils.memory.plan import Change, Plan
 from utils.memory.requests import Add, Delete, DeleteAll, Update, WriteRequest, read
 from utils.stores.protocol import Row
@@ -58,11 +58,11 @@ def stored(text: str, **payload: Any) -> Row:
     )
 
 
-def answered(event: Literal["ADD", "UPDATE", "DELETE"], text: str = "", memory: str | None = None) -> answer.Change:
-    return answer.Change(event=event, text=text, memory=memory, type=None, date=None, steps=())
+def answered(event: Literal["ADD", "UPDATE", "DELETE"], text: str = "", memory: str | None = None) -> ProposedChange:
+    return ProposedChange(event=event, text=text, memory=memory, type=None, date=None, steps=())
 
 
-def reconciled(*answers: answer.Change, offered: dict[str, Row] | None = None) -> list[Change]:
+def reconciled(*answers: ProposedChange, offered: dict[str, Row] | None = None) -> list[Change]:
     ids = iter(f"new-{number}" for number in range(9))
     return remember.reconcile(answers, offered or {}, Add(at=AT, metadata={"k": 1}), lambda: next(ids))
 

@@ -364,6 +364,18 @@ async def test_what_is_left_out_of_a_second_answer_is_logged(
 
 
 @pytest.mark.usefixtures("lane")
+async def test_a_change_of_a_memory_that_was_not_offered_is_dropped_and_said(
+    endpoint: ScriptedEndpoint, caplog: pytest.LogCaptureFixture
+) -> None:
+    endpoint.script(chat('{"memory": [{"event": "UPDATE", "id": "7", "text": "likes tea"}]}'))
+    with caplog.at_level(logging.WARNING):
+        assert await ask(chat_model(endpoint), MESSAGES, ["0"]) == []
+    assert endpoint.requests == 1
+    assert "not offered to the model, dropped: 1" in caplog.text
+    assert "tea" not in caplog.text
+
+
+@pytest.mark.usefixtures("lane")
 async def test_a_refusal_of_the_service_is_not_asked_again(endpoint: ScriptedEndpoint) -> None:
     endpoint.script(failure(401))
     with pytest.raises(ServiceRefused):
