@@ -21,6 +21,7 @@ from utils.errors import ServiceRefused, ServiceRejected, ServiceUnavailable
 from utils.mem0 import building
 from utils.stores import filters
 from utils.stores.pgvector import schema as pgvector_schema
+from utils.stores.pgvector import statements
 from utils.stores.pgvector.store import PgvectorStore
 from utils.stores.protocol import Owner, Row
 
@@ -218,6 +219,76 @@ async def test_an_interrupted_build_is_begun_again(database: Database) -> None:
     assert ask(
         database, "SELECT bool_and(indisvalid), count(*) FROM pg_index WHERE indrelid = 'memories'::regclass"
     ) == [(True, 3)]
+
+
+async def test_an_owner_index_of_earlier_versions_serves_until_the_new_one_is_built(database: Database) -> None:
+    copy_of_mem0s(database, [memory("alice", str(number)) for number in range(50)])
+    ask(database, "CREATE INDEX memories_user_id_idx ON memories ((payload ->> 'user_id'))")
+    ask(database, "CREATE INDEX somebody_elses ON memories ((payload ->> 'user_id'))")
+    with psycopg.connect(database.uri) as blocker:
+        blocker.execute("INSERT INTO memories VALUES (gen_random_uuid(), NULL, '{}')")
+        async with opened(store_on(database)) as store:
+            await until(lambda: bool(ask(database, "SELECT 1 FROM pg_stat_progress_create_index")))
+            assert len(await store.search(QUERY, ALICE, 5)) == 5
+            assert "memories_user_id_idx" in index_definitions(database)
+            blocker.rollback()
+            await store.indexes_built()
+    assert sorted(index_definitions(database)) == ["memories_hnsw_idx", "memories_owner_idx", "somebody_elses"]
+
+
+async def test_a_superseded_index_that_was_left_behind_goes_later(database: Database) -> None:
+    async with opened(store_on(database)):
+        ask(database, "CREATE INDEX memories_user_id_idx ON memories ((payload ->> 'user_id'))")
+    async with opened(store_on(database)) as store:
+        await store.indexes_built()
+    assert sorted(index_definitions(database)) == ["memories_hnsw_idx", "memories_owner_idx"]
+
+
+async def test_a_page_of_a_scan_sorts_nothing_whatever_the_planner_knows(database: Database) -> None:
+    """One large user among small ones, with and without statistics, as a first question and as a prepared one."""
+    rows = [memory("alice" if number % 2 else f"user {number}") for number in range(4000)]
+    copy_of_mem0s(database, rows)
+    ids = sorted(row.id for row in rows if row.user_id == "alice")
+    async with opened(store_on(database)) as store:
+        await store.indexes_built()
+        table = await store._collection()
+        assert table is not None
+        for analyse in ("SELECT", "ANALYZE memories"):
+            ask(database, analyse)
+            for after_id in (None, ids[1000]):
+                for plan_cache_mode in ("force_custom_plan", "force_generic_plan"):
+                    scan = statements.scan(table, ALICE, after_id, 100)
+                    plan = explained(database, scan, plan_cache_mode)
+                    assert "Sort" not in plan
+                    assert "Index Scan using memories_owner_idx on memories t (actual rows=100.00" in plan
+        assert [row.id for row in await store.scan(ALICE, ids[1000], 3)] == ids[1001:1004]
+
+
+def explained(database: Database, statement: statements.Statement, plan_cache_mode: str) -> str:
+    """How the server carries out a prepared statement with its own settings: by these parameters, or by any."""
+    assert isinstance(statement.params, dict)
+    with psycopg.connect(database.uri, cursor_factory=psycopg.ClientCursor) as conn:
+        for name, value in {**statement.settings, "plan_cache_mode": plan_cache_mode}.items():
+            conn.execute("SELECT set_config(%s, %s, true)", [name, value])
+        numbered = statement.text.as_string(conn) % {
+            name: f"${number}" for number, name in enumerate(statement.params, 1)
+        }
+        conn.execute(f"PREPARE asked (text, uuid, bigint) AS {numbered}")
+        plan = conn.execute(
+            "EXPLAIN (ANALYZE, TIMING OFF, COSTS OFF, BUFFERS OFF) EXECUTE asked (%s, %s, %s)",
+            list(statement.params.values()),
+        )
+        return "\n".join(row[0] for row in plan.fetchall())
+
+
+async def test_rows_whose_user_only_reads_like_the_owner_do_not_end_a_scan(database: Database) -> None:
+    async with opened(store_on(database)) as store:
+        ids = sorted(new_id() for _ in range(9))
+        for memory_id in ids[:8]:
+            ask(database, "INSERT INTO memories VALUES (%s, NULL, '{\"user_id\": 7}')", [memory_id])
+        row = memory("7", memory_id=ids[8])
+        await store.insert([row], [QUERY])
+        assert await store.scan(Owner("7"), None, 3) == [row]
 
 
 async def test_who_may_not_index_may_still_search(database: Database, caplog: pytest.LogCaptureFixture) -> None:

@@ -173,6 +173,42 @@ async def test_a_page_counts_matching_rows(store: Store) -> None:
     assert (len(rows), total) == (2, 5)
 
 
+async def test_a_scan_walks_through_all_by_id(store: Store) -> None:
+    user, other = someone(), someone()
+    rows = [memory(user, str(number), agent_id="a" if number % 3 else "b") for number in range(23)]
+    await store.insert([*rows, memory(other)], spread(24))
+    for owner in (Owner(user), Owner(user, "a"), Owner(user, "b")):
+        scanned: list[Row] = []
+        while page := await store.scan(owner, scanned[-1].id if scanned else None, 5):
+            assert len(page) <= 5
+            scanned += page
+        assert scanned == sorted((row for row in rows if owner.owns(row.payload)), key=lambda row: row.id)
+    assert await store.scan(Owner(user), None, 0) == []
+
+
+async def test_what_comes_and_goes_moves_no_other_page(store: Store) -> None:
+    user = someone()
+    ids = sorted(new_id() for _ in range(6))
+    first, early, second, third, late, gone = ids
+    await store.insert([memory(user, memory_id=each) for each in (first, second, third, gone)], spread(4))
+    assert [row.id for row in await store.scan(Owner(user), None, 2)] == [first, second]
+    await store.insert([memory(user, memory_id=early), memory(user, memory_id=late)], spread(2))
+    await store.delete([first, gone])
+    assert [row.id for row in await store.scan(Owner(user), second, 2)] == [third, late]
+    assert await store.scan(Owner(user), late, 2) == []
+
+
+async def test_a_batch_of_searches_answers_as_each_search_does(store: Store) -> None:
+    user = someone()
+    await store.insert([memory(user, str(number)) for number in range(30)], spread(30))
+    await store.insert([memory(someone(), "another's")], [QUERY])
+    vectors = [QUERY, at_cosine(0.3, axis=2), at_cosine(-0.4, axis=5), QUERY]
+    answers = await store.search_batch(vectors, Owner(user), 4)
+    assert answers == [await store.search(vector, Owner(user), 4) for vector in vectors]
+    assert await store.search_batch(vectors, Owner(someone()), 4) == [[], [], [], []]
+    assert await store.search_batch([], Owner(user), 4) == []
+
+
 # -- ids
 
 
@@ -266,14 +302,14 @@ async def test_what_comes_back_is_the_callers_own(store: Store) -> None:
 # -- deleting
 
 
-async def test_many_rows_are_deleted_in_batches_and_nothing_else(store: Store) -> None:
+async def test_many_rows_are_deleted_in_pages_and_nothing_else(store: Store) -> None:
     alice, bob = someone(), someone()
     await store.insert([memory(alice, str(number)) for number in range(1250)], spread(1250))
     await store.insert([memory(bob)], [QUERY])
     deleted: set[str] = set()
-    while batch := await store.scan(Owner(alice), None, 500):
-        await store.delete([row.id for row in batch])
-        deleted |= {row.id for row in batch}
+    while page := await store.scan(Owner(alice), None, 500):
+        await store.delete([row.id for row in page])
+        deleted |= {row.id for row in page}
     assert len(deleted) == 1250
     assert await store.page(Owner(alice), 5) == ([], 0)
     assert len(await listed(store, Owner(bob))) == 1
@@ -319,6 +355,7 @@ async def test_other_dimensions_are_refused_with_both_numbers(store: Store, kind
     attempts = [
         store.check(5),
         store.search([1.0] * 5, Owner(user), 1),
+        store.search_batch([QUERY, [1.0] * 5], Owner(user), 1),
         store.insert([memory(user)], [[1.0] * 5]),
         store.update(row, [1.0] * 5),
     ]
