@@ -2,8 +2,8 @@
 
 :meth:`Settings.from_credentials` reads it once per set of credentials; everything after it can rely on what the types
 say. The five blocks and what decides where data lives or goes are exact: a mistake is a ``CredentialError``. Numbers
-and switches that only tune the plugin are forgiving: a mistake is a warning for the log and the default, so that a
-typing error does not stop a workflow.
+and switches that only tune the plugin are exact while credentials are being saved, when somebody can mend them. Later a
+mistake in one is a warning for the log and the default, so that it does not stop a workflow.
 """
 
 from __future__ import annotations
@@ -79,22 +79,23 @@ class Settings(BaseModel):
     identity: Identity = Field(repr=False)
 
     @classmethod
-    def from_credentials(cls, credentials: Mapping[str, Any]) -> Self:
+    def from_credentials(cls, credentials: Mapping[str, Any], *, exact: bool = False) -> Self:
         """Read the provider form.
 
         Args:
             credentials: the form's values by name, as Dify hands them over. Unknown names are ignored.
+            exact: refuse a tuning value that cannot be used, instead of taking the default with a warning.
 
         Raises:
             CredentialError: a value cannot be used; the sentence names it and never shows a secret.
         """
         llm, embedder, store = (_read(kind, credentials) for kind in _REQUIRED)
         graph, reranker = (_read_optional(kind, credentials) for kind in _OPTIONAL)
-        where = Where(_form_name("vector_store", credentials)).at("config")
+        where = Where(form_name("vector_store", credentials)).at("config")
         postgres = pgvector.read(store.config, where) if store.provider == "pgvector" else None
         embedding_dims = _embedding_dims(embedder, store, postgres, credentials)
         state_db_url = _state_db_url(credentials)
-        tuning = _Tuning(credentials)
+        tuning = _Tuning(credentials, exact)
         if is_temporary(store):
             tuning.warn("settings_vectors_in_tmp", where=str(where), provider=store.provider)
         return cls(
@@ -125,10 +126,11 @@ class Settings(BaseModel):
 
 
 class _Tuning:
-    """Reads the credentials that only tune the plugin; remembers what it could not use."""
+    """Reads the credentials that only tune the plugin; refuses what it cannot use, or remembers it for the log."""
 
-    def __init__(self, credentials: Mapping[str, Any]) -> None:
+    def __init__(self, credentials: Mapping[str, Any], exact: bool) -> None:
         self._credentials = credentials
+        self._exact = exact
         self.warnings: list[str] = []
 
     def warn(self, sentence: str, **params: object) -> None:
@@ -150,11 +152,13 @@ class _Tuning:
         try:
             return read(value, Where(name))
         except CredentialError as exc:
+            if self._exact:
+                raise
             self.warn("settings_default_used", problem=str(exc), default=default)
             return default
 
 
-def _form_name(kind: Kind, credentials: Mapping[str, Any]) -> str:
+def form_name(kind: Kind, credentials: Mapping[str, Any]) -> str:
     """The name under which this block is given: today's, or an older form's where today's is empty."""
     today = FORM_NAMES[kind]
     older = today.removesuffix(_SUFFIX)
@@ -163,12 +167,12 @@ def _form_name(kind: Kind, credentials: Mapping[str, Any]) -> str:
 
 
 def _read(kind: Kind, credentials: Mapping[str, Any]) -> Block:
-    name = _form_name(kind, credentials)
+    name = form_name(kind, credentials)
     return read_block(kind, credentials.get(name), name)
 
 
 def _read_optional(kind: Kind, credentials: Mapping[str, Any]) -> Block | None:
-    return None if values.is_missing(credentials.get(_form_name(kind, credentials))) else _read(kind, credentials)
+    return None if values.is_missing(credentials.get(form_name(kind, credentials))) else _read(kind, credentials)
 
 
 def _days(name: str, credentials: Mapping[str, Any]) -> int | None:
@@ -191,7 +195,7 @@ def _embedding_dims(
     made = embedder.config.get("embedding_dims")
     kept = postgres.embedding_model_dims if postgres else store.config.get("embedding_model_dims")
     if made is not None and kept is not None and made != kept:
-        other = Where(_form_name("vector_store", credentials)).at("config.embedding_model_dims")
-        place = Where(_form_name("embedder", credentials)).at("config.embedding_dims")
+        other = Where(form_name("vector_store", credentials)).at("config.embedding_model_dims")
+        place = Where(form_name("embedder", credentials)).at("config.embedding_dims")
         raise place.error("credentials_dims_differ", dims=made, other=str(other), other_dims=kept)
     return made or kept

@@ -10,8 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import uuid
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import Mapping
 from contextvars import Context
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
@@ -20,7 +19,7 @@ from utils import log, messages
 from utils.aio.after_answer import after_answer
 from utils.aio.gather import gather
 from utils.aio.lanes import Lane
-from utils.errors import NotFound, Overloaded, ServiceError, ServiceUnavailable, Superseded, WriteFailed
+from utils.errors import NotFound, Overloaded, ServiceError, Superseded, WriteFailed
 from utils.memory import recall
 from utils.memory.handlers import SUPERSEDED_BY_DELETE_ALL, SUPERSEDED_BY_DELETE_ALL_OF_AGENT, handlers
 from utils.memory.recall import Page
@@ -42,9 +41,6 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
-_CHECK_EMBEDDER_S: Final = 6.0  # shares of the 15 s a validation may take (SPEC 2)
-_CHECK_STORE_S: Final = 5.0
-_CHECK_STATE_S: Final = 3.5
 _NO_MEMORY: Final = str(uuid.UUID(int=0))
 _RECHECK_S: Final = 1.0  # synchronous mode: how often to look whether another process has carried the write out
 
@@ -113,22 +109,6 @@ class Memory:
                 await self._state.read(lambda conn: writes.counts(conn, self._scope, ""))
             except ServiceError as exc:
                 _log.warning("keep-alive failed: %s", exc)
-
-    async def check(self) -> None:
-        """One live round trip through embedder, vector store and state store that changes no memory, within 15 s.
-
-        Raises:
-            ServiceError: the first part that failed or did not answer in its share of the time.
-        """
-        async with self._reads.enter():
-            async with _answering("embedder", _CHECK_EMBEDDER_S):
-                vector = await self.models.embed("connection check")
-            async with _answering("vector_store", _CHECK_STORE_S):
-                await self._store.open()
-                await self._store.check(len(vector))
-            async with _answering("state_store", _CHECK_STATE_S):
-                await self._state.open()
-                await self.take_up_failed()
 
     # -- reads
 
@@ -280,17 +260,6 @@ class Memory:
             result = state.result or {}
             count = int(result.get("count", len(entries)))
             return WriteResult(write_id, entries, count, result.get("stored_already", {}))
-
-
-@asynccontextmanager
-async def _answering(part: str, timeout_s: float) -> AsyncIterator[None]:
-    """Give ``part`` this long, and name it when it takes longer."""
-    try:
-        async with asyncio.timeout(timeout_s):
-            yield
-    except TimeoutError as exc:
-        reason = messages.Sentence("reason_no_answer", {"seconds": f"{timeout_s:g}"})
-        raise ServiceUnavailable("service_unavailable", part=part, reason=reason) from exc
 
 
 def _compiled(given: Mapping[str, Any] | None) -> Condition | None:

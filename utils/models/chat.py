@@ -26,6 +26,7 @@ _JSON_MODES: Final[dict[str, dict[str, Any]]] = {
     # LM Studio refuses json_object, which mem0 sends it by default, and takes the same as a schema.
     "lmstudio": {"type": "json_schema", "json_schema": {"name": "answer", "schema": {"type": "object"}}},
 }  # fmt: skip
+_PING: Final = [{"role": "user", "content": "Answer with the word yes."}]
 _PLAIN_MODES: Final[dict[str, dict[str, Any]]] = {"lmstudio": {"type": "text"}}
 
 
@@ -67,6 +68,14 @@ class ChatModel:
         text = self._request(messages, self._plain_mode)
         self._json_mode = self._plain_mode
         return text
+
+    def ping(self) -> None:
+        """Have the model answer one short message, in no particular form. Blocks.
+
+        Raises:
+            ServiceError: part ``llm``.
+        """
+        self._request(_PING, self._plain_mode)
 
     def _request(self, messages: list[dict[str, str]], response_format: dict[str, Any] | None) -> str:
         options = {} if response_format is None else {"response_format": response_format}

@@ -35,6 +35,7 @@ _log = logging.getLogger(__name__)
 _MOST_OPEN: Final = 4  # credential sets held open at once; each has its pools
 _IDLE_S: Final = 900.0  # a set nobody called for this long is closed, the latest one excepted
 _LOOK_EVERY_S: Final = 30.0  # how often sets are looked at for that
+_VALIDATION_TIMEOUT_S: Final = 15.0  # SPEC 2: all parts together
 _DRAIN_S: Final = 3.0  # SPEC 4: what SIGTERM leaves for running work
 _GRACE_S: Final = 0.5  # how much longer than its time-out a call is waited for, so that it can answer by itself
 
@@ -51,6 +52,7 @@ class Runtime:
         self._too_many = asyncio.Event()
         self._parsed: dict[str, Settings] = {}
         self._parsing = threading.Lock()
+        self._validated: set[str] = set()  # clients whose credentials were saved, and found to work, since they ran
 
     def settings(self, credentials: Mapping[str, Any]) -> Settings:
         """The settings ``credentials`` stand for, parsed once.
@@ -108,6 +110,28 @@ class Runtime:
         """Start on the loop what a call has left to do; its answer is out. Nothing is started in a stopping process."""
         self._loop.call_soon(after.start)
 
+    def validate(self, credentials: Mapping[str, Any]) -> None:
+        """Find out whether ``credentials`` work, within 15 s; see ``validation``. Runs beside every opened set.
+
+        Raises:
+            CredentialError: they do not; the sentence says which credential, and what to do.
+        """
+        from utils.config.settings import Settings
+        from utils.runtime.validation import validate
+
+        settings = Settings.from_credentials(credentials, exact=True)
+        running = self._loop.submit(validate(settings, credentials, self._places.stores))
+        try:
+            running.result(_VALIDATION_TIMEOUT_S)
+        except (concurrent.futures.TimeoutError, concurrent.futures.CancelledError):
+            running.cancel()
+            _log.warning("credentials let pass unchecked: no outcome within %.0f s", _VALIDATION_TIMEOUT_S)
+        self.validated(settings)
+
+    def validated(self, settings: Settings) -> None:
+        """Note that these credentials work now: with their next call, what failed for them is tried once more."""
+        self._validated.add(settings.identity.client)
+
     async def _run[T](
         self,
         settings: Settings,
@@ -120,7 +144,11 @@ class Runtime:
         after_answer.current.set(after)
         used = self._set(settings)
         async with used.in_use(), asyncio.timeout(timeout_s):
-            return await operation(await used.memory())
+            memory = await used.memory()
+            if settings.identity.client in self._validated:
+                await memory.take_up_failed()
+                self._validated.discard(settings.identity.client)
+            return await operation(memory)
 
     def _set(self, settings: Settings) -> CredentialSet:
         """The open set of these credentials, which is the most recently used one now."""

@@ -125,8 +125,11 @@ class Store(Protocol):
     async def close(self) -> None:
         """Give back every connection, file lock and thread."""
 
-    async def check(self, dims: int) -> None:
+    async def check(self, dims: int | None) -> None:
         """One live round trip that changes no memory.
+
+        Args:
+            dims: the length of the embedder's vectors; None if it is not known, and then not compared.
 
         Raises:
             ServiceRejected: the collection holds vectors of another length than ``dims``; the sentence has both

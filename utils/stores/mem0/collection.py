@@ -98,9 +98,10 @@ class Collection:
             self._confirm_empty(owner, None)
         return sorted((row for row in rows if row.id > (after_id or "")), key=lambda row: row.id)[:limit]
 
-    def check(self, dims: int) -> None:
+    def check(self, dims: int | None) -> None:
         """See ``Store.check``."""
-        self._fits(dims, asked_now=True)
+        if dims is not None:
+            self._fits(dims, asked_now=True)
         metric = self._traits.metric(self._store, self._config)
         if metric is not None:
             raise rejected("store_other_metric", "metric", collection=self._name(), found=metric)

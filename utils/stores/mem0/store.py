@@ -49,7 +49,7 @@ class Mem0Store:
         """Close the store's client, and with it an embedded engine."""
         await self._engine.close()
 
-    async def check(self, dims: int) -> None:
+    async def check(self, dims: int | None) -> None:
         """Compare vector length and metric with the engine's, and read once."""
         await self._call(lambda collection: collection.check(dims))
 

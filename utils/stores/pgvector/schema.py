@@ -186,12 +186,10 @@ async def _create_extension(conn: Connection) -> None:
     await conn.execute("SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", [_CREATE_LOCK])
     try:
         await conn.execute("CREATE EXTENSION IF NOT EXISTS vector")
-    except (
-        psycopg.errors.InsufficientPrivilege,
-        psycopg.errors.UndefinedFile,
-        psycopg.errors.FeatureNotSupported,
-    ) as exc:
+    except psycopg.errors.InsufficientPrivilege as exc:
         raise rejected("store_no_extension", type(exc).__name__) from exc
+    except (psycopg.errors.UndefinedFile, psycopg.errors.FeatureNotSupported) as exc:  # of older and newer servers
+        raise rejected("store_extension_not_installed", type(exc).__name__) from exc
 
 
 def _create_index(table: str, index: Index, *, concurrently: bool) -> sql.Composed:

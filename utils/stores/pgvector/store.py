@@ -92,13 +92,16 @@ class PgvectorStore:
         if self._building is not None:
             await asyncio.wait([self._building])
 
-    async def check(self, dims: int) -> None:
-        """Ask the server for the table as it is now and compare its vector length."""
-        self._dims = self._dims or dims
-        async with self._opening:
-            self._table = await self._find_or_create()
-        if self._table is not None:
-            self._fits(self._table, dims)
+    async def check(self, dims: int | None) -> None:
+        """Ask the server for the table as it is now and compare its vector length, over one connection of its own.
+
+        A table that is missing is made for ``dims``, but neither the pool nor the building of indexes begins.
+        """
+        async with self._connections.single() as conn:
+            with database_errors():
+                table = await find_or_create(conn, self._config.collection_name, self._dims or dims, self._ann())
+        if table is not None and dims is not None:
+            self._fits(table, dims)
 
     async def get(self, memory_id: str) -> Row | None:
         """The memory with this id; one statement."""
