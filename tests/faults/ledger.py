@@ -34,6 +34,11 @@ class PostgresLedger:
             text = statement.replace("mem0_dify_", "mem0_dify.").replace("?", "%s")
             return connection.execute(text.encode(), params).fetchall()
 
+    def forget_workers(self) -> None:
+        """As if nobody had been seen to serve any credentials for an hour."""
+        with psycopg.connect(self.uri) as connection:
+            connection.execute("UPDATE mem0_dify.workers SET seen_at = seen_at - 3600")
+
     @contextmanager
     def memories_held(self) -> Iterator[None]:
         """Keep every change of the memories waiting while the block runs; reading goes on."""

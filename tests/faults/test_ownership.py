@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import psycopg
-
 from playground.stand_in_model import StandInModel
 from tests.faults.conftest import Site
 from tests.faults.ledger import PostgresLedger, wait_until
@@ -14,12 +12,6 @@ def other_key(site: Site[PostgresLedger], key: str) -> dict[str, str]:
     """The site's credentials with another key for the models."""
     names = ("local_llm_json_secret", "local_embedder_json_secret")
     return {name: with_config(site.credentials[name], api_key=key) for name in names}
-
-
-def forget_workers(site: Site[PostgresLedger]) -> None:
-    """As if nobody had been seen for long."""
-    with psycopg.connect(site.ledger.uri) as connection:
-        connection.execute("UPDATE mem0_dify.workers SET seen_at = seen_at - 3600")
 
 
 def test_nobodys_text_goes_to_another_ones_model_while_its_own_credentials_are_alive(
@@ -43,7 +35,7 @@ def test_nobodys_text_goes_to_another_ones_model_while_its_own_credentials_are_a
     bob.accept("bob", "Bob likes cake.")
     bob.drain("bob")
     assert bob.pending("alice") == 1, "taken over although her credentials had just been seen"
-    forget_workers(postgres_site)
+    postgres_site.ledger.forget_workers()
     bob.drain("alice")
     assert bob.texts("alice") == ["Alice likes tea."]
 

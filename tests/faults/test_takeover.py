@@ -32,6 +32,7 @@ def test_pending_writes_are_carried_out_under_new_credentials_of_the_same_store(
         name: with_config(postgres_site.credentials[name], api_key="rotated")
         for name in ("local_llm_json_secret", "local_embedder_json_secret")
     }
+    postgres_site.ledger.forget_workers()
     plugin = postgres_site.start(**rotated)
     plugin.drain("alice")
     assert plugin.texts("alice") == texts
