@@ -1,0 +1,49 @@
+"""What a failing add keeps waiting: nobody's deletion, and no caller for long."""
+
+from __future__ import annotations
+
+from playground.stand_in_model import StandInModel
+from tests.faults.conftest import Site
+from tests.faults.ledger import Ledger, wait_until
+
+
+def test_a_delete_all_does_not_wait_behind_a_failing_add_and_nothing_of_it_is_sent_any_more(
+    site: Site[Ledger], stand_in_model: StandInModel
+) -> None:
+    stand_in_model.control.set(verbatim=True)
+    plugin = site.start()
+    plugin.accept("alice", "Alice likes tea.", infer=False)
+    plugin.drain("alice")
+    stand_in_model.control.set(failure_share=1.0, failure_kinds=("500",), failing_endpoints=["chat"])
+    secret = plugin.accept("alice", "Forget that I said this.")
+    behind = plugin.accept("alice", "And this.")
+    attempts = "SELECT attempts FROM mem0_dify_writes WHERE id = ?"
+    wait_until(lambda: site.ledger.rows(attempts, secret) == [(2,)])
+    wiped = plugin.call("delete_all_memories", user_id="alice")
+    assert wiped.status == "SUCCESS"
+    asked = stand_in_model.control.counts["chat"]
+    plugin.drain("alice")
+    stand_in_model.control.set(failure_share=0.0)
+    plugin.accept("alice", "Alice likes coffee.")
+    plugin.drain("alice")
+    assert plugin.texts("alice") == ["Alice likes coffee."]
+    assert stand_in_model.control.counts["chat"] == asked + 1
+    for write_id in (secret, behind):
+        [(status, payload)] = site.ledger.rows("SELECT status, payload FROM mem0_dify_writes WHERE id = ?", write_id)
+        assert (status, payload) == ("superseded", None)
+
+
+def test_a_synchronous_caller_is_told_soon_and_nothing_is_done_afterwards(
+    site: Site[Ledger], stand_in_model: StandInModel
+) -> None:
+    stand_in_model.control.set(verbatim=True, failure_share=1.0, failure_kinds=("500",), failing_endpoints=["chat"])
+    plugin = site.start(async_mode=False)
+    answer = plugin.call("add_memory", user_id="alice", user="Alice likes tea.")
+    assert answer.status == "ERROR" and answer.results == [] and answer.envelope["write_id"]
+    [(status, parked)] = site.ledger.rows("SELECT status, parked FROM mem0_dify_writes")
+    assert status == "failed" and not parked
+    stand_in_model.control.set(failure_share=0.0)
+    assert plugin.process.validate(plugin.credentials).error is None
+    assert plugin.call("search_memory", user_id="alice", query="tea", timeout=30).results == []
+    assert plugin.call("add_memory", user_id="alice", user="Alice likes cake.").status == "SUCCESS"
+    assert plugin.texts("alice") == ["Alice likes cake."]
