@@ -10,7 +10,8 @@
   that break under concurrency; :func:`run_blocking` uses a few shared ones.
 
 The module promises that the event loop keeps ticking while such code runs, with and without the patch. A cancelled
-caller stops waiting at once; the call itself runs to its own end and its result is dropped.
+caller stops waiting at once; a call that waited for a free place is not made any more, one that has begun runs to its
+own end and its result is dropped.
 """
 
 from __future__ import annotations
@@ -115,6 +116,8 @@ async def _submit[T](executor: Executor, call: Callable[[], T]) -> T:
     outcome: asyncio.Future[T] = loop.create_future()
 
     def work() -> None:
+        if outcome.cancelled():  # nobody waits any more: what has not begun does not begin
+            return
         try:
             value = call()
         except BaseException as exc:  # noqa: BLE001 - carried to the awaiting task, not swallowed
