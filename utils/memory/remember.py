@@ -14,12 +14,13 @@ from dataclasses import replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Final
 
+from utils.aio.blocking import run_blocking
 from utils.memory import prompts
 from utils.memory.ask import ask
 from utils.memory.plan import Change, Plan, with_vectors
 from utils.memory.requests import MAX_MEMORY_CHARS, Add, Delete, Update, WriteRequest
 from utils.stores.protocol import Owner, Row
-from utils.text import same_text, windows
+from utils.text import normalized, windows
 
 if TYPE_CHECKING:
     from utils.memory.answers import ProposedChange
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 
 CANDIDATES: Final = 20  # stored memories shown to the model with a message (ARCHITECTURE, decision 3)
 _CANDIDATES_PER_WINDOW: Final = 10
+_LONG_CHARS: Final = 20_000  # such a text takes a millisecond; the way to another thread and back a tenth of one
 _IDS: Final = uuid.UUID("6f2c1a52-6f0e-4d52-9a37-5d1f3c0f7d10")  # namespace of memory ids derived from a write
 
 
@@ -63,7 +65,8 @@ async def _plan_add(models: Models, store: Store, write_id: str, owner: Owner, r
 
 async def _candidates(models: Models, store: Store, owner: Owner, texts: Sequence[str]) -> list[Row]:
     """The stored memories most similar to any part of ``texts``, best first."""
-    pieces = windows("\n".join(texts))
+    said = "\n".join(texts)
+    pieces = await _off_loop(lambda: windows(said), len(said))
     vectors = await models.embed_batch(pieces)
     found = await store.search_batch(vectors, owner, _CANDIDATES_PER_WINDOW)
     best: dict[str, Row] = {}
@@ -73,6 +76,11 @@ async def _candidates(models: Models, store: Store, owner: Owner, texts: Sequenc
     return sorted(best.values(), key=lambda row: (-(row.score or 0), row.id))[:CANDIDATES]
 
 
+async def _off_loop[T](work: Callable[[], T], chars: int) -> T:
+    """What ``work`` on a text of ``chars`` characters returns. A long one must not hold up the loop, and all users."""
+    return await run_blocking(work) if chars > _LONG_CHARS else work()
+
+
 async def _inferred(models: Models, write_id: str, request: Add, candidates: Sequence[Row]) -> list[Change]:
     """Ask the model once what to remember of the messages."""
     now = datetime.fromisoformat(request.at)
@@ -80,7 +88,8 @@ async def _inferred(models: Models, write_id: str, request: Add, candidates: Seq
     turns = [turn for turn in said if turn.text]
     offered = {str(index): row for index, row in enumerate(candidates)}
     shown = [prompts.Offered(short_id, row.text) for short_id, row in offered.items()]
-    messages = prompts.added_message(turns, shown, now, request.instructions)
+    chars = sum(len(turn.text) for turn in turns)
+    messages = await _off_loop(lambda: prompts.added_message(turns, shown, now, request.instructions), chars)
     answered = await ask(await models.chat_model(), messages, offered.keys())
     return reconcile(answered, offered, request, _new_ids(write_id))
 
@@ -97,11 +106,12 @@ def reconcile(
         new_id: gives the id of the next added memory.
     """
     changes = []
+    stored = {normalized(row.text) for row in offered.values()}
     for answer in answered:
         row = offered.get(answer.memory or "")
         if answer.event == "DELETE" and row is not None:
             changes.append(deletion(row, request.at))
-        elif answer.event == "DELETE" or any(same_text(answer.text, known.text) for known in offered.values()):
+        elif answer.event == "DELETE" or normalized(answer.text) in stored:
             continue
         elif answer.event == "UPDATE" and row is not None:
             changes.append(_update(row, answer.text, request))
