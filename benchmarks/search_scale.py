@@ -182,10 +182,14 @@ async def measure(database: Database, rows: int, dims: int, searches: int) -> Re
 async def build_indexes(database: Database, table: str) -> float:
     """Give the table its indexes, as the store does in the background; how many seconds it took."""
     began = time.perf_counter()
-    async with await psycopg.AsyncConnection.connect(database.uri, autocommit=True) as conn:
-        adopted = await pgvector_schema.find_or_create(conn, table, None, "hnsw")
-        assert adopted is not None
-        await pgvector_schema.build_indexes(conn, adopted)
+    connect = psycopg.AsyncConnection.connect
+    async with (
+        await connect(database.uri, autocommit=True) as conn,
+        await connect(database.uri, autocommit=True) as lock_holder,
+    ):
+        table_found = await pgvector_schema.find_or_create(conn, table, None, "hnsw")
+        assert table_found is not None
+        await pgvector_schema.build_indexes(conn, lock_holder, table_found)
         await conn.execute("CHECKPOINT")  # or the searches that follow would write what the build has left
     return time.perf_counter() - began
 

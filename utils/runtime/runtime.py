@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, Final
 from utils import log
 from utils.aio import after_answer
 from utils.aio.after_answer import AfterAnswer
+from utils.aio.deadline import deadline
 from utils.aio.loop import BackgroundLoop
 from utils.config.identity import credentials_identity
 from utils.errors import TimedOut
@@ -143,7 +144,7 @@ class Runtime:
         log.trace.set(trace)
         after_answer.current.set(after)
         used = self._set(settings)
-        async with used.in_use(), asyncio.timeout(timeout_s):
+        async with used.in_use(), deadline(timeout_s):
             memory = await used.memory()
             if settings.identity.client in self._validated:
                 await memory.take_up_failed()

@@ -1,4 +1,7 @@
-"""The pool of connections behind a pgvector collection, and how one statement is sent.
+"""The pools of connections behind a pgvector collection: one for reads, one for writes, and how a statement is sent.
+
+Two pools, so that neither waits for the other: twenty writes that stand in a lock leave the readers' connections alone.
+Together they hold at most ``maxconn`` connections. A pool that is full is an overload, not an outage.
 
 One round trip per statement: connections are in autocommit mode, and every statement here is atomic and may be sent
 twice without harm, so one whose connection turns out to be dead is sent again over another. A connection that answered
@@ -7,67 +10,89 @@ within the last second is not asked first whether it lives.
 While the server is away each call learns so at once, by one attempt to connect, and the first one after its return is
 served. The pool itself would try again ever more rarely, minutes apart in the end, and let callers wait meanwhile: so
 it is given up when the server turns out to be gone, and a new one begun when it is back.
-
-Each session gets its settings once, when it is made, by statements rather than start-up options: poolers such as
-PgBouncer refuse the latter. Poolers that hand every statement to another session know no prepared statements; the first
-complaint turns them off.
 """
 
 from __future__ import annotations
 
 import asyncio
-import math
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
-from weakref import WeakKeyDictionary
 
 import psycopg
-from psycopg import errors, sql
-from psycopg.adapt import AdaptersMap
-from psycopg_pool import AsyncConnectionPool, PoolClosed
+from psycopg_pool import AsyncConnectionPool, PoolClosed, PoolTimeout
 
-from utils.errors import ServiceError
-from utils.stores.errors import connection_error, database_error, database_errors, unavailable
-from utils.stores.pgvector.schema import Connection
+from utils.aio.deadline import operation_timeout_s
+from utils.errors import Overloaded, ServiceError
+from utils.stores.errors import database_error, unavailable
+from utils.stores.pgvector.sessions import Login, Session
 from utils.stores.pgvector.statements import Statement
-from utils.stores.pgvector.vector import Vector, VectorDumper
 
 if TYPE_CHECKING:
     from utils.config.pgvector import PgvectorConfig
 
 _FRESH_FOR_S: Final = 1.0
 _CLOSE_TIMEOUT_S: Final = 3.0
-_EF_SEARCH: Final = 400  # candidates per step of an index scan: recall against time, see benchmarks/search_scale.py
-_PREPARED_LOST: Final = (errors.DuplicatePreparedStatement, errors.InvalidSqlStatementName)
+_WRITE_SHARE: Final = 4  # one connection in so many is for writes, at least one: their statements are short
 
-_SET_LOCAL: Final = "SELECT set_config(%s, %s, true)"
+type _Pool = AsyncConnectionPool[Session]
 
-type _Pool = AsyncConnectionPool[Connection]
+
+@dataclass(frozen=True, slots=True)
+class Share:
+    """One pool's part of the connections.
+
+    Attributes:
+        name: what it is for.
+        min_size: connections kept open.
+        max_size: most connections.
+        max_pending: statements that may run or wait for a connection; one more is refused. None: any number.
+    """
+
+    name: str
+    min_size: int
+    max_size: int
+    max_pending: int | None
+
+
+def shares(config: PgvectorConfig) -> tuple[Share, Share]:
+    """The shares of reads and of writes; the same one twice when there is a single connection.
+
+    Reads are refused when ``maxconn`` and ``pool_max_waiting`` (0: no limit) of them are pending. A write is never
+    refused: its caller has been answered, and the write lane bounds how many there are.
+    """
+    if config.maxconn == 1:
+        # Nothing to divide: first come, first served, and nobody is refused because of the others.
+        both = Share("pgvector", config.minconn, 1, None)
+        return both, both
+    for_writes = max(1, config.maxconn // _WRITE_SHARE)
+    kept_for_writes = config.minconn * for_writes // config.maxconn
+    max_pending = config.maxconn + config.pool_max_waiting if config.pool_max_waiting else None
+    reads = Share("pgvector reads", config.minconn - kept_for_writes, config.maxconn - for_writes, max_pending)
+    return reads, Share("pgvector writes", kept_for_writes, for_writes, None)
 
 
 class Connections:
-    """Connections to one database; made by the first call that needs one.
+    """A pool of connections to one database; made by the first call that needs one.
 
     Args:
-        config: where the database is, and the pool's measures.
-        statement_timeout_ms: after this time the server ends a statement; 0: never.
+        login: makes connections.
+        config: the pool's measures.
+        share: which part of the connections.
+        statement_timeout_ms: after this time the server ends a statement, or sooner, when the operation's own time is
+            up; 0: never.
     """
 
-    def __init__(self, config: PgvectorConfig, statement_timeout_ms: int) -> None:
-        adapters = AdaptersMap(psycopg.adapters)
-        adapters.register_dumper(Vector, VectorDumper)
+    def __init__(self, login: Login, config: PgvectorConfig, share: Share, statement_timeout_ms: int) -> None:
+        self._login = login
         self._config = config
-        self._arguments: dict[str, Any] = {"autocommit": True, "context": adapters, "client_encoding": "utf8"}
+        self._share = share
         self._statement_timeout_ms = statement_timeout_ms
         self._pool: _Pool | None = None
         self._pool_changes = asyncio.Lock()
-        self._busy: set[Connection] = set()
+        self._pending = 0
+        self._in_use = 0
         self._closed = False
-        self._proven = False
-        self._preparing: bool | None = None  # psycopg decides, until a pooler turns out to know no prepared statements
-        self._answered_at: WeakKeyDictionary[Connection, float] = WeakKeyDictionary()
 
     async def open(self) -> None:
         """Start the pool; its connections are made beside the work."""
@@ -80,94 +105,61 @@ class Connections:
         if self._pool is not None:
             await self._give_up(self._pool)
 
-    @asynccontextmanager
-    async def single(self, statement_timeout_ms: int | None = None) -> AsyncIterator[Connection]:
-        """A connection of its own, made now: it fails at once and says why, which the pool does not.
+    async def execute(self, statement: Statement) -> list[tuple[Any, ...]]:
+        """The rows a statement answers; none for a change. It may be sent twice.
 
         Raises:
-            ServiceRefused: the server turned the credentials down.
-            ServiceUnavailable: it cannot be reached.
+            Overloaded: every connection is busy, and too many wait for one or have waited for too long.
+            ServiceError: as the server says.
         """
-        if self._closed:
-            raise unavailable("closed")
+        # Counted here: the pool counts those, too, whose connection is just being made, and refuses some of a burst.
+        if self._share.max_pending is not None and self._pending >= self._share.max_pending:
+            raise Overloaded("error_store_overload")
+        self._pending += 1
         try:
-            conn: Connection = await psycopg.AsyncConnection.connect(self._config.conninfo, **self._arguments)
-        except psycopg.OperationalError as exc:
-            raise self._refusal(exc) from exc
-        self._proven = True
-        try:
-            await self._set_up(
-                conn, self._statement_timeout_ms if statement_timeout_ms is None else statement_timeout_ms
-            )
-            yield conn
+            return await self._execute(statement)
         finally:
-            await conn.close()
+            self._pending -= 1
 
-    async def fetch(self, statement: Statement) -> list[tuple[Any, ...]]:
-        """The rows a statement answers.
-
-        Raises:
-            ServiceError: as the server or the pool says.
-        """
-
-        async def ask(conn: Connection) -> list[tuple[Any, ...]]:
-            return await (await self._send(conn, statement)).fetchall()
-
-        return await self.run(ask)
-
-    async def execute(self, statement: Statement) -> None:
-        """Send a statement that answers no rows. Raises as :meth:`fetch`."""
-
-        async def send(conn: Connection) -> None:
-            await self._send(conn, statement)
-
-        await self.run(send)
-
-    async def _send(self, conn: Connection, statement: Statement) -> psycopg.AsyncCursor[tuple[Any, ...]]:
-        if not statement.settings:
-            return await conn.execute(statement.text, statement.params, prepare=self._preparing)
-        # What is sent in one pipeline is one transaction, and one round trip: the settings end with it.
-        async with conn.pipeline():
-            for name, value in statement.settings.items():
-                await conn.execute(_SET_LOCAL, [name, value])
-            return await conn.execute(statement.text, statement.params, prepare=self._preparing)
-
-    async def run[T](self, work: Callable[[Connection], Awaitable[T]]) -> T:
-        """What ``work`` gives on a connection of the pool. It may be run twice: again when its connection was dead.
-
-        Raises:
-            ServiceError: as the server or the pool says.
-        """
-        with database_errors():
+    async def _execute(self, statement: Statement) -> list[tuple[Any, ...]]:
+        for last in (False, True):
             pool = await self._running_pool()
+            conn: Session | None = None
             try:
-                return await self._run_on(pool, work)
-            except _ConnectionLostError:
-                await self._look_after(pool)
-            except _PREPARED_LOST:
-                self._preparing = False
-            return await self._run_on(await self._running_pool(), work)
+                async with pool.connection() as conn:
+                    return await self._answer(conn, statement)
+            except psycopg.Error as exc:
+                if isinstance(exc, PoolTimeout) and not self._is_out_of_touch(pool):
+                    raise Overloaded("error_store_overload") from exc
+                # Only what never reached a living session is sent again: the server was restarted since, or somebody
+                # else noticed that and closed this pool while we waited in it.
+                lost = isinstance(exc, PoolClosed) or (conn is not None and conn.closed)
+                if last or not lost:
+                    raise database_error(exc) from exc
+                await self._replace_lost(pool)
+        raise AssertionError("unreachable: the second round returns or raises")
 
-    async def _run_on[T](self, pool: _Pool, work: Callable[[Connection], Awaitable[T]]) -> T:
-        conn: Connection | None = None
+    async def _answer(self, conn: Session, statement: Statement) -> list[tuple[Any, ...]]:
+        self._in_use += 1
         try:
-            async with pool.connection() as conn:
-                self._busy.add(conn)
-                try:
-                    return await self._done_on(conn, work)
-                finally:
-                    self._busy.discard(conn)
-        except psycopg.OperationalError as exc:
-            if isinstance(exc, PoolClosed) or (conn is not None and conn.closed):
-                raise _ConnectionLostError from exc
-            raise
+            if self._config.pool_check and time.monotonic() - conn.answered_at > _FRESH_FOR_S:
+                await AsyncConnectionPool.check_connection(conn)
+            rows = await conn.answer(statement, self._timeout_ms())
+            conn.answered_at = time.monotonic()
+            return rows
+        finally:
+            self._in_use -= 1
 
-    async def _done_on[T](self, conn: Connection, work: Callable[[Connection], Awaitable[T]]) -> T:
-        if self._config.pool_check and time.monotonic() - self._answered_at.get(conn, -math.inf) > _FRESH_FOR_S:
-            await AsyncConnectionPool.check_connection(conn)
-        value = await work(conn)
-        self._answered_at[conn] = time.monotonic()
-        return value
+    def _timeout_ms(self) -> int:
+        """When the server ends a statement: with the operation, so that nothing goes on there that nobody awaits.
+
+        The caller's own time-out always comes first, it began before the statement.
+        """
+        operation_s = operation_timeout_s()
+        if operation_s is None:
+            return self._statement_timeout_ms
+        operation_ms = max(1, round(operation_s * 1000))
+        return min(operation_ms, self._statement_timeout_ms or operation_ms)
 
     # -- the pool
 
@@ -178,7 +170,7 @@ class Connections:
                 if self._pool is not None and self._is_out_of_touch(self._pool):
                     await self._give_up(self._pool)
                 if self._pool is None:
-                    async with self.single():
+                    async with self._login.connection():
                         await self._start_pool()
         if self._pool is None:
             raise unavailable("closed")
@@ -187,21 +179,28 @@ class Connections:
     def _is_out_of_touch(self, pool: _Pool) -> bool:
         """Whether it has no connection at all and failed to make one, so that it waits before it tries again."""
         stats = pool.get_stats()
-        return not (self._busy or stats.get("pool_available")) and stats.get("connections_errors", 0) > 0
+        return not (self._in_use or stats.get("pool_available")) and stats.get("connections_errors", 0) > 0
 
     async def _start_pool(self) -> None:
-        if self._pool is None and not self._closed:
-            self._pool = AsyncConnectionPool(
-                self._config.conninfo,
-                kwargs=self._arguments,
-                configure=self._configure,
-                name="pgvector",
-                open=False,
-                **self._config.pool_arguments(),  # type: ignore[arg-type]  # numbers, as the pool takes them
-            )
-            await self._pool.open(wait=False)
+        if self._pool is not None or self._closed:
+            return
+        measures: dict[str, Any] = self._config.pool_arguments() | {
+            "min_size": self._share.min_size,
+            "max_size": self._share.max_size,
+            "max_waiting": 0,  # see `execute`
+        }
+        self._pool = AsyncConnectionPool(
+            self._login.conninfo,
+            connection_class=Session,
+            kwargs=self._login.arguments,
+            configure=Session.prepare_for_use,
+            name=self._share.name,
+            open=False,
+            **measures,
+        )
+        await self._pool.open(wait=False)
 
-    async def _look_after(self, pool: _Pool) -> None:
+    async def _replace_lost(self, pool: _Pool) -> None:
         """After a lost connection: replace the dead ones, or give the pool up when the server is gone.
 
         Raises:
@@ -211,7 +210,7 @@ class Connections:
             if self._pool is not pool:
                 return  # somebody else has noticed
             try:
-                async with self.single():
+                async with self._login.connection():
                     await pool.check()
             except ServiceError:
                 await self._give_up(pool)
@@ -220,23 +219,3 @@ class Connections:
     async def _give_up(self, pool: _Pool) -> None:
         self._pool = None
         await pool.close(_CLOSE_TIMEOUT_S)
-
-    async def _configure(self, conn: Connection) -> None:
-        await self._set_up(conn, self._statement_timeout_ms)
-
-    async def _set_up(self, conn: Connection, statement_timeout_ms: int) -> None:
-        # The second and third name settings of an extension that may not be loaded yet; PostgreSQL keeps them until it
-        # is. The order need not be strict: what a scan finds is put in order by the statement around it.
-        await conn.execute(
-            sql.SQL(
-                "SET statement_timeout = {}; SET hnsw.iterative_scan = relaxed_order; SET hnsw.ef_search = {}"
-            ).format(sql.Literal(statement_timeout_ms), sql.Literal(_EF_SEARCH))
-        )
-
-    def _refusal(self, exc: psycopg.OperationalError) -> ServiceError:
-        """A server that let these credentials in before does not refuse them now: it is full, or restarts."""
-        return database_error(exc) if self._proven else connection_error(exc)
-
-
-class _ConnectionLostError(psycopg.OperationalError):
-    """The statement's connection was dead, or died under it."""

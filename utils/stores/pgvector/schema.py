@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from typing import Any, Final, Literal
 
 import psycopg
-from psycopg import AsyncConnection, sql
+from psycopg import AsyncConnection, IsolationLevel, sql
 
 from utils.stores.errors import rejected
 
@@ -30,6 +30,7 @@ type AnnKind = Literal["hnsw", "diskann"]
 VECTOR_INDEX_DIMS: Final = 2000  # pgvector's limit for an index on float4 vectors
 HALFVEC_INDEX_DIMS: Final = 4000  # and on half-precision ones
 _ITERATIVE_SCAN_SINCE: Final = (0, 8)  # before it, an index scan cannot fill top_k for one owner
+_CREATE_TIMEOUT_MS: Final = 60_000  # per statement, waiting for another creator included
 _NAME_BYTES: Final = 63  # PostgreSQL cuts longer identifiers
 _CREATE_LOCK: Final = "mem0_dify create"
 _BUILD_LOCK: Final = "mem0_dify index"
@@ -164,6 +165,7 @@ def _version(text: str) -> tuple[int, ...]:
 
 async def _create(conn: Connection, name: str, dims: int, ann: AnnKind | None) -> None:
     async with conn.transaction():
+        await conn.execute(sql.SQL("SET LOCAL statement_timeout = {}").format(sql.Literal(_CREATE_TIMEOUT_MS)))
         # Without the lock two sessions that find no table both try, and IF NOT EXISTS does not keep one from failing.
         await conn.execute("SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", [f"{_CREATE_LOCK} {name}"])
         await _create_extension(conn)
@@ -262,29 +264,34 @@ async def _indexes(conn: Connection, table: Table) -> list[_FoundIndex]:
     ]
 
 
-async def build_indexes(conn: Connection, table: Table) -> bool:
+async def build_indexes(conn: Connection, lock_holder: Connection, table: Table) -> bool:
     """Build what is missing, concurrently, then drop what that supersedes; False when another session is at it.
 
     Args:
         conn: a connection of its own in autocommit mode without statement time-out; a build of HNSW over millions of
             rows takes as long as it takes.
+        lock_holder: another connection, to hold the lock meanwhile.
         table: the collection.
 
     Raises:
         psycopg.Error: as the database says; the user of a borrowed table may not index it.
     """
-    # Waiting for the lock would hold a snapshot, and a concurrent build waits for all older snapshots: try, never wait.
-    cursor = await conn.execute("SELECT pg_try_advisory_lock(hashtextextended(%s, 0))", [f"{_BUILD_LOCK} {table.oid}"])
-    if await cursor.fetchone() != (True,):
-        return False
-    try:
+    # The lock belongs to a transaction: a pooler would leave a session's lock with whoever gets that session next. The
+    # transaction must hold no snapshot while it is idle, or a concurrent build would wait for its end.
+    await lock_holder.set_isolation_level(IsolationLevel.READ_COMMITTED)
+    async with lock_holder.transaction():
+        # Try, never wait: waiting for the lock would hold a snapshot, too.
+        lock = f"{_BUILD_LOCK} {table.oid}"
+        cursor = await lock_holder.execute("SELECT pg_try_advisory_xact_lock(hashtextextended(%s, 0))", [lock])
+        if await cursor.fetchone() != (True,):
+            return False
+        # The answer of a SELECT keeps its snapshot until the next statement: this one, which needs none.
+        await lock_holder.execute("SET LOCAL idle_in_transaction_session_timeout = 0")
         for index in (await index_state(conn, table)).missing:
             if await _clear_the_way(conn, table, index):
                 await conn.execute(_create_index(table.name, index, concurrently=True))
         for name in (await index_state(conn, table)).superseded:
             await _drop_index(conn, name)
-    finally:
-        await conn.execute("SELECT pg_advisory_unlock(hashtextextended(%s, 0))", [f"{_BUILD_LOCK} {table.oid}"])
     return True
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final
 
 from psycopg import sql
@@ -76,6 +76,11 @@ SELECT q.number, s.* FROM unnest(ARRAY[{vectors}]) WITH ORDINALITY AS q (vector,
 ) AS s ORDER BY q.number, s.distance, s.id"""
 
 
+# Candidates per step of an index scan: recall against time, see benchmarks/search_scale.py. Their order need
+# not be strict: the statement around the scan sorts them.
+_UNTIL_FULL: Final = {"hnsw.iterative_scan": "relaxed_order", "hnsw.ef_search": "400"}
+
+
 @dataclass(frozen=True, slots=True)
 class Nearest:
     """The question for the ``top_k`` nearest of an owner's matching memories, to each of some vectors."""
@@ -100,7 +105,7 @@ class Nearest:
         """By the approximate index: perhaps not the very nearest, and perhaps not ``top_k``."""
         half = self.table.ann is not None and self.table.ann.opclass.startswith("halfvec")
         cast = sql.SQL("::halfvec({})").format(sql.Literal(self.table.dims)) if half else sql.SQL("")
-        return self._statement(_NEAREST_BY_INDEX, _USER_BESIDE_INDEX, cast=cast)
+        return replace(self._statement(_NEAREST_BY_INDEX, _USER_BESIDE_INDEX, cast=cast), settings=_UNTIL_FULL)
 
     def _statement(
         self, text: str, user: str, more: Mapping[str, Any] | None = None, **parts: sql.Composable

@@ -8,6 +8,8 @@ one round trip per operation. What it adds to the promises of ``Store``:
   scanned iteratively until ``top_k`` is full, and when even that falls short the exact search answers.
 * Filters are pushed down in full (``pgvector.filters``).
 * All windows of a text are searched for in one statement, and every page of a scan costs the same.
+* **Writes leave readers their connections.** What the write queue asks (``insert``, ``update``, ``delete``, ``scan``,
+  ``search_batch``) has a pool of its own, what a caller waits for (``get``, ``search``, ``page``) another.
 * Every statement can be repeated safely, so one that lost its connection (a restarted server) is sent again over a new
   one (``pgvector.connections``).
 * Its changes can also be part of somebody else's transaction (``TransactionalStore``).
@@ -19,8 +21,7 @@ import asyncio
 import logging
 import math
 import time
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 import psycopg
@@ -29,8 +30,9 @@ from psycopg import sql
 from utils.errors import ServiceError, ServiceRejected
 from utils.stores.errors import database_errors, rejected
 from utils.stores.pgvector import statements
-from utils.stores.pgvector.connections import Connections
+from utils.stores.pgvector.connections import Connections, shares
 from utils.stores.pgvector.schema import AnnKind, Table, build_indexes, find_or_create, index_state
+from utils.stores.pgvector.sessions import Login, is_shared
 from utils.stores.pgvector.sizes import EXACT_ROWS, OwnerSizes
 from utils.stores.pgvector.vector import Vector
 from utils.stores.protocol import Owner, Patch, Row
@@ -65,7 +67,12 @@ class PgvectorStore:
     ) -> None:
         self._config = config
         self._dims = dims or config.embedding_model_dims
-        self._connections = Connections(config, statement_timeout_ms)
+        self._login = Login(config.conninfo)
+        reads, writes = shares(config)
+        self._reads = Connections(self._login, config, reads, statement_timeout_ms)
+        self._writes = (
+            self._reads if writes is reads else Connections(self._login, config, writes, statement_timeout_ms)
+        )
         self._opening = asyncio.Lock()
         self._table: Table | None = None
         self._building: asyncio.Task[None] | None = None
@@ -85,7 +92,8 @@ class PgvectorStore:
         if building is not None:
             building.cancel()
             await asyncio.wait([building], timeout=_CLOSE_TIMEOUT_S)
-        await self._connections.close()
+        self._login.close()
+        await asyncio.gather(self._reads.close(), self._writes.close())
 
     async def indexes_built(self) -> None:
         """Wait until this process has built what indexes were missing; nothing needs to, it is only faster then."""
@@ -108,21 +116,26 @@ class PgvectorStore:
         table = await self._collection()
         if table is None or not is_memory_id(memory_id):
             return None
-        found = await self._fetch(statements.get(table, memory_id))
+        found = await self._execute(self._reads, statements.get(table, memory_id))
         return Row(found[0][0], found[0][1] if isinstance(found[0][1], dict) else {}) if found else None
 
     async def search(
         self, vector: Sequence[float], owner: Owner, top_k: int, condition: Condition | None = None
     ) -> list[Row]:
         """The nearest of the owner's matching memories: exactly for all but large owners."""
-        return (await self._nearest([vector], owner, top_k, condition))[0]
+        return (await self._nearest(self._reads, [vector], owner, top_k, condition))[0]
 
     async def search_batch(self, vectors: Sequence[Sequence[float]], owner: Owner, top_k: int) -> list[list[Row]]:
         """The nearest to each vector, in one statement for all."""
-        return await self._nearest(vectors, owner, top_k, None)
+        return await self._nearest(self._writes, vectors, owner, top_k, None)
 
     async def _nearest(
-        self, vectors: Sequence[Sequence[float]], owner: Owner, top_k: int, condition: Condition | None
+        self,
+        connections: Connections,
+        vectors: Sequence[Sequence[float]],
+        owner: Owner,
+        top_k: int,
+        condition: Condition | None,
     ) -> list[list[Row]]:
         table = await self._collection(*vectors)
         if table is None or not vectors or top_k < 1 or not _storable(owner):
@@ -130,17 +143,17 @@ class PgvectorStore:
         nearest = statements.Nearest(table, [Vector(vector) for vector in vectors], owner, top_k, condition)
         large = self._sizes.is_large(owner.user_id)
         if large is None:
-            found = await self._fetch(nearest.counted(self._exact_rows))
+            found = await self._execute(connections, nearest.counted(self._exact_rows))
             owned = found[0][0]
             self._sizes.counted(owner.user_id, owned)
             if owned <= self._exact_rows:
                 return _by_vector(owner, len(vectors), (row[1:] for row in found))
             large = True
         if large and await self._has_index(table):
-            answers = _by_vector(owner, len(vectors), await self._fetch(nearest.by_index()))
+            answers = _by_vector(owner, len(vectors), await self._execute(connections, nearest.by_index()))
             if all(len(rows) == top_k for rows in answers):
                 return answers
-        return _by_vector(owner, len(vectors), await self._fetch(nearest.exactly()))
+        return _by_vector(owner, len(vectors), await self._execute(connections, nearest.exactly()))
 
     async def page(
         self, owner: Owner, limit: int, offset: int = 0, condition: Condition | None = None
@@ -149,7 +162,7 @@ class PgvectorStore:
         table = await self._collection()
         if table is None or not _storable(owner):
             return [], 0
-        found = await self._fetch(statements.page(table, owner, limit, offset, condition))
+        found = await self._execute(self._reads, statements.page(table, owner, limit, offset, condition))
         return _owned(owner, (row[1:] for row in found)), found[0][0]
 
     async def scan(self, owner: Owner, after_id: str | None, limit: int) -> list[Row]:
@@ -158,7 +171,7 @@ class PgvectorStore:
         if table is None or limit < 1 or not _storable(owner):
             return []
         while True:
-            found = await self._fetch(statements.scan(table, owner, after_id, limit))
+            found = await self._execute(self._writes, statements.scan(table, owner, after_id, limit))
             rows = _owned(owner, found)
             if rows or len(found) < limit:
                 return rows
@@ -169,20 +182,20 @@ class PgvectorStore:
         table = await self._collection(*vectors)
         if table is not None:
             for statement in statements.insert(table, rows, map(Vector, vectors)):
-                await self._change(statement)
+                await self._execute(self._writes, statement)
 
     async def update(self, row: Row, vector: Sequence[float]) -> None:
         """Replace vector and payload in one statement."""
         table = await self._collection(vector)
         if table is not None:
-            await self._change(statements.update(table, row, Vector(vector)))
+            await self._execute(self._writes, statements.update(table, row, Vector(vector)))
 
     async def delete(self, memory_ids: Sequence[str]) -> None:
         """Delete by id in one statement; malformed ids are no row's."""
         table = await self._collection()
         statement = None if table is None else statements.delete(table, memory_ids)
         if statement is not None:
-            await self._change(statement)
+            await self._execute(self._writes, statement)
 
     # -- changes in somebody else's transaction
 
@@ -240,11 +253,11 @@ class PgvectorStore:
 
     async def _find_or_create(self, *vectors: Sequence[float]) -> Table | None:
         dims = self._dims if self._dims is not None or not vectors else len(vectors[0])
-        async with self._connections.single() as conn:
+        async with self._login.connection() as conn:
             with database_errors():
                 table = await find_or_create(conn, self._config.collection_name, dims, self._ann())
                 indexes = None if table is None else await index_state(conn, table)
-        await self._connections.open()
+        await asyncio.gather(self._reads.open(), self._writes.open())
         if table is None or indexes is None:
             return None
         if not indexes.complete and (self._building is None or self._building.done()):
@@ -258,9 +271,11 @@ class PgvectorStore:
     async def _build(self, table: Table) -> None:
         """Build missing indexes beside the work; without them everything is right, only slower."""
         try:
-            async with self._connections.single(statement_timeout_ms=0) as conn:
+            async with self._login.connection() as conn, self._login.connection() as lock_holder:
                 with database_errors():
-                    await build_indexes(conn, table)
+                    if not await is_shared(conn):  # a pooler would hand the setting on: there the server's own holds
+                        await conn.execute("SET statement_timeout = 0")
+                    await build_indexes(conn, lock_holder, table)
         except ServiceError as exc:
             _log.warning("index of collection %s not built: %s", table.name, exc.reason)
         self._index_looked_up_at = -math.inf
@@ -270,32 +285,21 @@ class PgvectorStore:
         now = time.monotonic()
         if not self._index_ready and table.ann is not None and now - self._index_looked_up_at > _INDEX_LOOKUP_EVERY_S:
             self._index_looked_up_at = now
-            indexes = await self._connections.run(lambda conn: index_state(conn, table))
-            self._index_ready = table.ann not in indexes.missing
+            async with self._login.connection() as conn:
+                with database_errors():
+                    self._index_ready = table.ann not in (await index_state(conn, table)).missing
         return self._index_ready
 
     def _fits(self, table: Table, dims: int) -> None:
         if table.dims is not None and table.dims != dims:
             raise rejected("store_other_dims", "dimensions", collection=table.name, found=dims, expected=table.dims)
 
-    # -- statements
-
-    async def _fetch(self, statement: statements.Statement) -> list[tuple[Any, ...]]:
-        with self._noticing_loss():
-            return await self._connections.fetch(statement)
-
-    async def _change(self, statement: statements.Statement) -> None:
-        with self._noticing_loss():
-            await self._connections.execute(statement)
-
-    @contextmanager
-    def _noticing_loss(self) -> Iterator[None]:
-        """When somebody has dropped the table, the next call looks for it anew and creates it."""
+    async def _execute(self, connections: Connections, statement: statements.Statement) -> list[tuple[Any, ...]]:
         try:
-            yield
+            return await connections.execute(statement)
         except ServiceRejected as exc:
             if isinstance(exc.__cause__, psycopg.errors.UndefinedTable):
-                self._table = None
+                self._table = None  # somebody has dropped it: the next call looks for it anew and creates it
             raise
 
 

@@ -1,0 +1,130 @@
+"""One connection to the database: how it is made, and how a statement and its settings are sent over it.
+
+Between the plugin and the server there may be a pooler that hands every transaction to whichever server session is free
+(PgBouncer in transaction mode, Supabase, Neon). Behind one, nothing may be left in a session: a setting would hold for
+somebody else's statements, and a prepared statement's name would stand for somebody else's. So:
+
+* settings of one statement are set inside its own transaction. Both are sent in one pipeline, which is one transaction
+  and one round trip;
+* the statement time-out stays in the session where the session is ours, and goes with each statement where it is not;
+* statements are prepared on the server only where the session is ours.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any, Final
+
+import psycopg
+from psycopg.adapt import AdaptersMap
+
+from utils.errors import ServiceError
+from utils.stores.errors import connection_error, database_error, unavailable
+from utils.stores.pgvector.statements import Statement
+from utils.stores.pgvector.vector import Vector, VectorDumper
+
+_SET: Final = "SELECT set_config(%s, %s, %s)"  # name, value, whether it ends with the transaction
+
+
+class Session(psycopg.AsyncConnection[tuple[Any, ...]]):
+    """A connection in autocommit mode.
+
+    Attributes:
+        is_shared: a pooler gives each transaction another server session.
+        timeout_ms: the statement time-out that the server session has; None when it is not known.
+        answered_at: when it last answered, on the monotonic clock.
+    """
+
+    is_shared: bool = False
+    timeout_ms: int | None = None
+    answered_at: float = -math.inf
+
+    async def prepare_for_use(self) -> None:
+        """Find out whether the server session is ours alone; to be called once, before any statement."""
+        self.is_shared = await is_shared(self)
+        if self.is_shared:
+            self.prepare_threshold = None
+
+    async def answer(self, statement: Statement, timeout_ms: int) -> list[tuple[Any, ...]]:
+        """The rows a statement answers; none for a change.
+
+        Args:
+            statement: what to send.
+            timeout_ms: after this time the server ends it; 0: never.
+
+        Raises:
+            psycopg.Error: as the server says.
+        """
+        settings = [(name, value, True) for name, value in statement.settings.items()]
+        if self.timeout_ms != timeout_ms:  # behind a pooler always
+            settings.append(("statement_timeout", str(timeout_ms), self.is_shared))
+        if not settings:
+            cursor = await self.execute(statement.text, statement.params)
+            return await cursor.fetchall() if cursor.description else []
+        # A statement that fails takes the settings back with it, and of one that is cancelled nobody knows.
+        self.timeout_ms = None
+        async with self.pipeline():
+            for setting in settings:
+                await self.execute(_SET, setting)
+            cursor = await self.execute(statement.text, statement.params)
+        if not self.is_shared:
+            self.timeout_ms = timeout_ms
+        return await cursor.fetchall() if cursor.description else []
+
+
+async def is_shared(conn: psycopg.AsyncConnection[Any]) -> bool:
+    """Whether the connection leads to a pooler that changes the server session under it.
+
+    At log-in a server tells its process number, for cancel requests. A pooler makes a number up: a cancel request with
+    a server's own would end the statement of whoever has that session by then.
+    """
+    cursor = await conn.execute("SELECT pg_backend_pid()", prepare=False)
+    return await cursor.fetchone() != (conn.info.backend_pid,)
+
+
+class Login:
+    """Makes connections to one database.
+
+    Args:
+        conninfo: libpq connection string; holds the password.
+    """
+
+    def __init__(self, conninfo: str) -> None:
+        adapters = AdaptersMap(psycopg.adapters)
+        adapters.register_dumper(Vector, VectorDumper)
+        self.conninfo = conninfo
+        self.arguments: dict[str, Any] = {"autocommit": True, "context": adapters, "client_encoding": "utf8"}
+        self._succeeded = False
+        self._closed = False
+
+    def close(self) -> None:
+        """Make no connection any more. Idempotent."""
+        self._closed = True
+
+    @asynccontextmanager
+    async def connection(self) -> AsyncIterator[Session]:
+        """A connection of its own, made now: it fails at once and says why, which a pool does not.
+
+        Nothing is prepared on it, so it may be used behind a pooler.
+
+        Raises:
+            ServiceRefused: the server turned the credentials down.
+            ServiceUnavailable: it cannot be reached.
+        """
+        if self._closed:
+            raise unavailable("closed")
+        try:
+            conn = await Session.connect(self.conninfo, prepare_threshold=None, **self.arguments)
+        except psycopg.OperationalError as exc:
+            raise self._refusal(exc) from exc
+        self._succeeded = True
+        try:
+            yield conn
+        finally:
+            await conn.close()
+
+    def _refusal(self, exc: psycopg.OperationalError) -> ServiceError:
+        """A server that let these credentials in before does not refuse them now: it is full, or restarts."""
+        return database_error(exc) if self._succeeded else connection_error(exc)
