@@ -172,6 +172,30 @@ def test_credentials_can_be_filled_in_by_a_person() -> None:
             assert entry["default"] in [option["value"] for option in entry["options"]], name
 
 
+def test_help_texts_of_the_form_do_not_break_inside_a_word() -> None:
+    """Dify breaks longer ones wherever a line ends."""
+    long = {
+        (name, language): len(words)
+        for name, entry in CREDENTIALS.items()
+        for language, words in entry["help"].items()
+        if len(words) >= 85
+    }
+    assert long == {}
+
+
+def test_fields_that_do_nothing_yet_say_so() -> None:
+    said = (
+        "Not used by this version yet.",
+        "当前版本尚未使用。",
+        "このバージョンではまだ使われません。",
+        "Ainda não usado nesta versão.",
+    )
+    unused = {"local_graph_db_json_secret", "memory_ttl_days", "checkpoint_ttl_days"}
+    for name, entry in CREDENTIALS.items():
+        for words, sentence in zip(entry["help"].values(), said, strict=True):
+            assert words.startswith(sentence) == (name in unused), (name, words)
+
+
 def test_credentials_that_hold_secrets_are_secret_inputs() -> None:
     secret = {name for name, entry in CREDENTIALS.items() if entry["type"] == "secret-input"}
     assert secret == {name for name in CREDENTIALS if name.endswith("_secret")} | {"state_db_url"}
