@@ -115,6 +115,37 @@ def test_every_sentence_can_be_rendered(language: str) -> None:
         assert all(value in shown for value in filling.values()), key
 
 
+# What may stand in a sentence about a credential, at its longest.
+_LONGEST: Final = {
+    "where": "local_embedder_json_secret: config.azure_kwargs.azure_endpoint",
+    "provider": "vertex_ai_vector_search",
+    "known": "x" * 100,
+    "nearest": "embedding_model_dims, embedding_dims, model_dims",
+    "example": '{"provider": "...", "config": {...}}',
+    "keys": "host, port, url, api_key, path",
+    "box": "local_embedder_json_secret, local_llm_json_secret",
+    "other": "local_vector_db_json_secret: config.embedding_model_dims",
+    "reason": "AuthenticationError, HTTP 401, invalid_api_key",
+    "host": "h" * 40,
+    "address": f"{'h' * 40}:5432",
+    "user": "u" * 20,
+    "database": "d" * 20,
+    "collection": "c" * 30,
+}
+_ABOUT_CREDENTIALS: Final = ("credentials_", "check_", "store_", "model_", "state_")
+
+
+@pytest.mark.parametrize("language", messages.LANGUAGES)
+def test_no_sentence_about_a_credential_is_longer_than_a_toast(language: str) -> None:
+    long = {}
+    for key, sentence in messages.catalogue(language).items():
+        if key.startswith(_ABOUT_CREDENTIALS):
+            filling: dict[str, Any] = {name: _LONGEST.get(name, "12345") for name in _placeholders(sentence)}
+            if len(shown := messages.render(key, language, **filling)) > 300:
+                long[key] = (len(shown), shown)
+    assert long == {}
+
+
 def test_every_sentence_the_code_names_exists() -> None:
     missing = [f"{place}: {key}" for place, key, _ in _uses() if key not in ENGLISH]
     assert missing == []

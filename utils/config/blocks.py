@@ -36,6 +36,7 @@ _NEEDS_API_KEY: Final[dict[Kind, frozenset[str]]] = {
 _NEEDED_BY_STORE: Final = {"pinecone": ("api_key",), "turbopuffer": ("api_key",), "upstash_vector": ("url", "token")}
 _HOST_NEEDS_PORT: Final = frozenset({"qdrant", "chroma"})  # else mem0 falls back to a folder under /tmp
 _IN_MEMORY_OBJECT: Final = "langchain"  # wants a live Python object, which no JSON can hold
+_COMMON: Final = ("openai", "ollama", "pgvector", "qdrant", "cohere")  # named first where a sentence lists providers
 _READ_BESIDE: Final = ("api_key", "model", "temperature", "max_tokens")  # all llm_reranker hands on without a block
 _NUMBERS: Final = frozenset({"temperature", "top_p"})
 _WHOLE_NUMBERS: Final = frozenset({"max_tokens", "top_k", "embedding_dims", "embedding_model_dims"})
@@ -87,7 +88,7 @@ def _block(kind: Kind, block: dict[str, Any], where: Where) -> Block:
 
 def _provider(kind: Kind, named: object, where: Where) -> str:
     known = registry.providers(kind) - {_IN_MEMORY_OBJECT}
-    accepted = ", ".join(sorted(known))
+    accepted = values.listed(sorted(known, key=lambda name: (name not in _COMMON, name)))
     if values.is_missing(named):
         raise where.error("credentials_provider_missing", known=accepted)
     name = values.text(named, where.at("provider")).strip()

@@ -143,6 +143,22 @@ def write(parameters: Mapping[str, str]) -> str:
     return make_conninfo(**parameters)
 
 
+def split_query(dbname: str, where: Where) -> tuple[str, Parameters]:
+    """The name and the connection options of ``name?sslmode=require``, which people copy out of a URL.
+
+    A question mark may belong to a name: what follows it is a query if its first key is a connection parameter.
+
+    Raises:
+        CredentialError: a later key is none.
+    """
+    name, _, query = dbname.partition("?")
+    options = dict(parse_qsl(query, keep_blank_values=True))
+    if not options or next(iter(options)) not in keywords():
+        return dbname, {}
+    _check_query(dbname, where)
+    return name, options
+
+
 def parameters_of(conninfo: str) -> Parameters:
     """The parameters :func:`write` made ``conninfo`` of."""
     from psycopg.conninfo import conninfo_to_dict

@@ -1,20 +1,23 @@
 """A JSON object as people paste it into a one-line box.
 
 Forgiving about the wrapping: surrounding blanks, a byte order mark, a Markdown code fence, JSON that was turned into
-a JSON string once more, an object that is parsed already. Exact about the rest: an error names the line and column of
-the text as pasted.
+a JSON string once more, an object that is parsed already, a Python literal (single quotes, ``True``, ``None``). Exact
+about the rest: an error names the line and column of the text as pasted.
 """
 
 from __future__ import annotations
 
+import ast
 import json
 import re
+import warnings
 from typing import Any, Final
 
 from utils.config.values import Where, found
 
 _BLANKS: Final = " \t\r\n\v\f\u00a0\u200b\u2060\u3000\ufeff"  # what copying from chats, wikis and editors leaves around
 _FENCE: Final = re.compile(r"```[A-Za-z0-9_-]*(?P<body>.*?)```", re.DOTALL)
+_PYTHONS_OWN: Final = re.compile(r"'|\b(True|False|None)\b")
 _MAX_WRAPPINGS: Final = 3  # a JSON string of JSON; more than one level comes from scripts that quote twice
 _EXAMPLE: Final = '{"provider": "...", "config": {...}}'
 
@@ -48,9 +51,25 @@ def _parse_once(pasted: str, where: Where) -> object:
         # the text before the body becomes blanks, so that positions are those of the pasted text
         return json.loads(re.sub(r"[^\n]", " ", pasted[:start]) + pasted[start:end], parse_constant=_no_constant)
     except json.JSONDecodeError as exc:
-        raise where.error("credentials_bad_json", problem=exc.msg, line=exc.lineno, column=exc.colno) from None
+        literal = _python_literal(pasted[start:end])
+        if literal is None:
+            raise where.error("credentials_bad_json", line=exc.lineno, column=exc.colno) from None
+        return literal
     except (ValueError, RecursionError):  # NaN, an endless integer, a thousand brackets
-        raise where.error("credentials_bad_json", problem="Invalid value", line=1, column=1) from None
+        raise where.error("credentials_bad_json", line=1, column=1) from None
+
+
+def _python_literal(text: str) -> dict[str, Any] | None:
+    """The object ``text`` is in Python's notation, as plain JSON values; None if it is none."""
+    if not _PYTHONS_OWN.search(text):
+        return None  # Python reads more that is no JSON, such as a comma too many: not ours to forgive
+    try:
+        with warnings.catch_warnings(action="ignore"):  # of escapes Python does not know
+            value = ast.literal_eval(text)
+        plain = json.loads(json.dumps(value, allow_nan=False))
+    except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError):
+        return None
+    return plain if isinstance(plain, dict) else None
 
 
 def _body(pasted: str) -> tuple[int, int]:

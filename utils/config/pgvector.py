@@ -35,7 +35,9 @@ _SECONDS: Final = {
     "pool_max_idle": 600.0,
     "pool_reconnect_timeout": 300.0,
 }
-_POOL_KEYS: Final = frozenset({"minconn", "maxconn", "pool_max_waiting", "pool_open", "pool_check", *_SECONDS})
+_LEAST: Final = ("minconn", "min_connections", "pool_min_size")  # the second and third as earlier plugins named it
+_MOST: Final = ("maxconn", "max_connections", "pool_max_size")
+_POOL_KEYS: Final = frozenset({*_LEAST, *_MOST, "pool_max_waiting", "pool_open", "pool_check", *_SECONDS})
 # What a connection string says alone; of everything else (sslmode, options, ...) the individual key adds to it.
 _TARGET: Final = frozenset({"host", "hostaddr", "port", "dbname", "user", "password", "service", "passfile"})
 
@@ -145,9 +147,10 @@ def _connection(config: Mapping[str, Any], pool: Mapping[str, Any], where: Where
         for key, each in {**config, **pool}.items()
         if key in beside and each is not None
     }
-    if "sslmode" in extras:
-        extras["sslmode"] = values.choice(extras["sslmode"], where.at("sslmode"), _SSL_MODES)
-    return dsn.checked(target | extras, where)
+    parameters = target | extras
+    if "sslmode" in parameters:
+        parameters["sslmode"] = values.choice(parameters["sslmode"], where.at("sslmode"), _SSL_MODES)
+    return dsn.checked(parameters, where)
 
 
 def _names_a_server(source: Mapping[str, Any]) -> bool:
@@ -164,6 +167,8 @@ def _individual(source: Mapping[str, Any], where: Where) -> dsn.Parameters:
     if "service" not in given:
         given = {"host": "localhost", "dbname": "postgres"} | given  # mem0's defaults
     parameters = {key: _parameter(each, where.at(key)) for key, each in given.items()}
+    parameters["dbname"], options = dsn.split_query(parameters.get("dbname", ""), where.at("dbname"))
+    parameters = {key: each for key, each in (options | parameters).items() if each}
     if _WITH_PORT_OR_SCHEME.search(parameters.get("host", "")):
         raise where.at("host").error("credentials_pg_host")
     return parameters
@@ -192,15 +197,24 @@ def _parameter(value: object, where: Where) -> str:
 
 def _pool_size(settings: Mapping[str, Any], where: Where) -> tuple[int, int]:
     """Least and most connections; one that is not given gives way to the one that is."""
-    least = _number(settings, "minconn", where, 0, _MAX_CONNECTIONS)
-    most = _number(settings, "maxconn", where, 1, _MAX_CONNECTIONS)
+    least_key, most_key = _spelling(settings, _LEAST, where), _spelling(settings, _MOST, where)
+    least = _number(settings, least_key, where, 0, _MAX_CONNECTIONS)
+    most = _number(settings, most_key, where, 1, _MAX_CONNECTIONS)
     if most is None:
         most = max(_MAXCONN, least or 0)
     if least is None:
         least = min(_MINCONN, most)
     if least > most:
-        raise where.at("minconn").error("credentials_pg_pool_size", least=least, most=most)
+        raise where.at(least_key).error("credentials_pg_pool_size", least=least, most=most)
     return least, most
+
+
+def _spelling(settings: Mapping[str, Any], names: tuple[str, ...], where: Where) -> str:
+    """Under which of its names a setting is given."""
+    given = [name for name in names if not values.is_missing(settings.get(name))]
+    if len(given) > 1:
+        raise where.at(given[1]).error("credentials_pg_given_twice", other=given[0])
+    return given[0] if given else names[0]
 
 
 def _max_waiting(settings: Mapping[str, Any], maxconn: int, where: Where) -> int:

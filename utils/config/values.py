@@ -22,6 +22,7 @@ _MAX_DIGITS: Final = 15  # every such integer is exact as a JSON number
 _TRUE: Final = frozenset({"true", "1", "yes", "on"})
 _FALSE: Final = frozenset({"false", "0", "no", "off"})
 _NEAREST: Final = 3
+_LONGEST_LIST: Final = 100  # characters; a whole sentence has at most 300
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +69,12 @@ def shown(name: object) -> str:
 def nearest(name: str, known: Iterable[str]) -> str:
     """The few known names most like ``name``, best first, for "did you mean"."""
     return ", ".join(difflib.get_close_matches(name.strip().lower(), sorted(known), n=_NEAREST, cutoff=0.0))
+
+
+def listed(names: Iterable[str]) -> str:
+    """The names one after the other, as many as a sentence can bear."""
+    said = ", ".join(names)
+    return said if len(said) <= _LONGEST_LIST else f"{said[:_LONGEST_LIST].rpartition(', ')[0]}, …"
 
 
 def is_missing(value: object) -> bool:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import copy
 import importlib
+import re
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -21,6 +22,8 @@ from utils.mem0 import registry
 from utils.mem0.environment import scrub_environment
 from utils.mem0.registry import FORM_NAMES, Kind
 
+_WORD: Final = re.compile(r"(?<![A-Za-z0-9_])[a-z][a-z0-9_]{1,40}(?![A-Za-z0-9_])")
+_PLAIN_KEYS: Final = frozenset({"host", "port", "url", "path", "user", "model", "token", "endpoint", "database"})
 _SHORTEST_SECRET: Final = 3  # characters; shorter values occur in any sentence by chance
 
 
@@ -124,9 +127,9 @@ def _refusals(kind: Kind, provider: str, config: Mapping[str, Any]) -> Iterator[
     except ImportError as exc:
         raise _package_missing(kind, provider, exc) from exc
     except (TypeError, ValueError) as exc:  # pydantic's ValidationError is a ValueError
-        raise _refused(kind, provider, _reason(exc, config)) from None  # its text may repeat keys: not even chained
-    except _no_key_errors() as exc:
-        raise _refused(kind, provider, type(exc).__name__) from None
+        raise _refused(kind, provider, _named_keys(exc, config)) from None  # its text may repeat keys: not even chained
+    except _no_key_errors():
+        raise _refused(kind, provider, "api_key") from None
 
 
 def _no_key_errors() -> tuple[type[Exception], ...]:
@@ -135,8 +138,8 @@ def _no_key_errors() -> tuple[type[Exception], ...]:
     return (openai.OpenAIError,) if openai is not None else ()
 
 
-def _refused(kind: Kind, provider: str, reason: str) -> CredentialError:
-    return CredentialError("credentials_refused", where=FORM_NAMES[kind], provider=provider, reason=reason)
+def _refused(kind: Kind, provider: str, keys: str) -> CredentialError:
+    return CredentialError("credentials_refused", where=FORM_NAMES[kind], provider=provider, keys=keys)
 
 
 def _package_missing(kind: Kind, provider: str, exc: ImportError) -> CredentialError:
@@ -147,22 +150,23 @@ def _package_missing(kind: Kind, provider: str, exc: ImportError) -> CredentialE
     return CredentialError("credentials_package_missing", where=FORM_NAMES[kind], provider=provider, package=name)
 
 
-def _reason(exc: Exception, config: Mapping[str, Any]) -> str:
-    """What the error says, unless it repeats any value of ``config``; then only its kind."""
+def _named_keys(exc: Exception, config: Mapping[str, Any]) -> str:
+    """Which keys the error is about. Its text itself is English, as long as it likes, and may repeat a secret."""
     if not hasattr(exc, "errors"):
-        return _unless_leaking(str(exc), type(exc).__name__, config)
+        return ", ".join(_keys_in(str(exc), config)) or "config"
     details = exc.errors(include_url=False, include_context=False, include_input=False)
-    return "; ".join(_unless_leaking(_detail(detail), detail["type"], config) for detail in details)
+    named = [
+        [".".join(map(str, detail["loc"]))] if detail["loc"] else _keys_in(detail["msg"], config) for detail in details
+    ]
+    return ", ".join(dict.fromkeys(key for keys in named for key in keys)) or "config"
 
 
-def _detail(detail: Mapping[str, Any]) -> str:
-    place = ".".join(map(str, detail["loc"]))
-    said = str(detail["msg"]).removeprefix("Value error, ")
-    return f"{place}: {said}" if place else said
-
-
-def _unless_leaking(text: str, instead: str, config: Mapping[str, Any]) -> str:
-    return instead if any(leaf in text for leaf in _leaves(config)) else text
+def _keys_in(text: str, config: Mapping[str, Any]) -> list[str]:
+    """The words of ``text`` that are keys of ``config``, or else look like keys; none of its values."""
+    words = dict.fromkeys(_WORD.findall(text))
+    given = [word for word in words if word in config]
+    values = set(_leaves(config))
+    return given or [word for word in words if (word in _PLAIN_KEYS or "_" in word) and word not in values]
 
 
 def _leaves(value: object) -> Iterator[str]:

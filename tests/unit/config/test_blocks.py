@@ -80,10 +80,10 @@ def test_good_blocks_are_read_as_they_are(kind: Kind, provider: str, config: dic
     assert read.config.items() >= {key: value for key, value in config.items() if key != "llm"}.items()
 
 
-def test_an_unknown_provider_is_told_with_the_nearest_and_all_known_names() -> None:
+def test_an_unknown_provider_is_told_with_the_nearest_and_with_known_names() -> None:
     said = refusal("llm", block("opnai", **OPENAI))
     assert "unknown provider opnai; nearest: openai" in said
-    assert all(name in said for name in registry.llm_registry() if name != "langchain")
+    assert ". Accepted: ollama, openai, " in said and said.endswith(", ….")
 
 
 @pytest.mark.parametrize(
@@ -125,9 +125,9 @@ def test_the_table_of_packages_names_mem0s_providers() -> None:
 @pytest.mark.parametrize(
     ("kind", "pasted", "says"),
     [
-        ("llm", "{'provider'}", "is not valid JSON at line 1, column 2: "),
+        ("llm", "{'provider'}", "is not valid JSON at line 1, column 2."),
         ("llm", "[]", "must be one JSON object such as"),
-        ("llm", {"config": OPENAI}, 'names no "provider". Accepted: anthropic, '),
+        ("llm", {"config": OPENAI}, 'names no "provider". Accepted: ollama, openai, '),
         ("llm", {"provider": " ", "config": OPENAI}, 'names no "provider"'),
         ("llm", {"provider": 5, "config": OPENAI}, "provider must be text that is not blank; found number."),
         ("llm", {"provider": ["openai"], "config": OPENAI}, "provider must be text that is not blank; found array."),
@@ -192,15 +192,15 @@ def test_the_table_of_packages_names_mem0s_providers() -> None:
         (
             "vector_store",
             block("qdrant", path="p", api_key=["canary"]),
-            "qdrant does not accept this config: api_key: Input",
+            "qdrant does not accept this config. Check these keys: api_key.",
         ),
         ("vector_store", block("qdrant", paht="p"), ": config.paht is not a key that qdrant accepts; nearest: path"),
-        ("vector_store", block("redis"), "redis does not accept this config: redis_url: Field required"),
+        ("vector_store", block("redis"), "redis does not accept this config. Check these keys: redis_url."),
         ("vector_store", block("pinecone"), ": config.api_key is missing; the provider pinecone needs it."),
         (
             "vector_store",
             block("faiss", distance_strategy="canary"),
-            "faiss does not accept this config: Invalid distance",
+            "faiss does not accept this config. Check these keys: distance_strategy.",
         ),
         ("vector_store", block("qdrant", timeout=5), ": config.timeout is not a key that qdrant accepts"),
         ("graph", block("neo4j", url="bolt://h", username="u"), ": config.password is missing; the provider neo4j"),

@@ -48,7 +48,7 @@ def test_an_object_parsed_already_is_copied() -> None:
     ("pasted", "line", "column"),
     [
         ('{"provider": "openai",}', 1, 23),
-        ("{'provider': 'openai'}", 1, 2),
+        ("{'provider': openai}", 1, 2),
         ('  {"provider" "openai"}', 1, 15),
         ('{\n  "provider": openai\n}', 2, 15),
         ('```json\n{"provider": }\n```', 2, 14),
@@ -59,9 +59,35 @@ def test_an_object_parsed_already_is_copied() -> None:
 def test_bad_json_is_told_with_line_and_column_of_the_pasted_text(pasted: str, line: int, column: int) -> None:
     with pytest.raises(CredentialError) as caught:
         read_object(pasted, WHERE)
-    assert str(caught.value).startswith(f"local_llm_json_secret is not valid JSON at line {line}, column {column}: "), (
-        caught.value
-    )
+    assert str(caught.value) == f"local_llm_json_secret is not valid JSON at line {line}, column {column}."
+
+
+@pytest.mark.parametrize(
+    "pasted",
+    [
+        "{'provider': 'openai', 'config': {'stream': True, 'limit': None, 'sizes': (1, 2)}}",
+        """{"provider": "openai", "config": {"stream": True, "limit": None, "sizes": [1, 2]}}""",
+        "```python\n{'provider': 'openai',\n 'config': {'stream': True, 'limit': None, 'sizes': [1, 2]}}\n```",
+        json.dumps("{'provider': 'openai', 'config': {'stream': True, 'limit': None, 'sizes': [1, 2]}}"),
+    ],
+)
+def test_a_python_literal_is_read(pasted: str) -> None:
+    config = {"stream": True, "limit": None, "sizes": [1, 2]}
+    assert read_object(pasted, WHERE) == {"provider": "openai", "config": config}
+
+
+@settings(deadline=None)
+@given(st.dictionaries(st.text(), st.text() | st.integers(-(10**9), 10**9) | st.booleans() | st.none(), min_size=1))
+def test_any_object_survives_pythons_notation(value: dict[str, object]) -> None:
+    assert read_object(str(value), WHERE) == value
+
+
+@pytest.mark.parametrize(
+    "pasted", ["{'a': {1, 2}}", "{'a': 1e999}", "{'a': b'x'}", "{'a': open('x')}", "{'a':" + "(" * 10_000, "'" * 99_999]
+)
+def test_what_is_no_json_even_in_python_is_bad_json(pasted: str) -> None:
+    with pytest.raises(CredentialError, match="is not valid JSON"):
+        read_object(pasted, WHERE)
 
 
 @pytest.mark.parametrize("pasted", ["NaN", '{"a": Infinity}', "[" * 100_000, '{"a": ' + "9" * 10_000 + "}"])

@@ -299,3 +299,34 @@ def test_a_password_of_blanks_is_a_password() -> None:
 
 def test_the_password_does_not_show() -> None:
     assert NASTY not in repr(read({**MINIMAL, "password": NASTY}))
+
+
+@pytest.mark.parametrize(
+    "names", [("min_connections", "max_connections"), ("pool_min_size", "pool_max_size"), ("minconn", "pool_max_size")]
+)
+def test_the_pool_as_earlier_plugins_named_it(names: tuple[str, str]) -> None:
+    least, most = names
+    config = read({**MINIMAL, least: 3, most: "7"})
+    assert (config.minconn, config.maxconn, config.pool_max_waiting) == (3, 7, 7)
+    pooled = read({**MINIMAL, "connection_pool": {least: 3, most: 7}})
+    assert (pooled.minconn, pooled.maxconn) == (3, 7)
+    assert f"config.{least} is 9, which is more than maxconn (7)" in refusal({**MINIMAL, least: 9, most: 7})
+    assert f"config.{most} must be a whole number" in refusal({**MINIMAL, most: "many"})
+
+
+def test_a_pool_size_given_under_two_names_is_refused() -> None:
+    said = refusal({**MINIMAL, "maxconn": 7, "max_connections": 9})
+    assert said.endswith("config.max_connections sets the same as maxconn; write one of the two.")
+
+
+def test_a_query_behind_the_database_is_read_as_connection_options() -> None:
+    query = "memories?sslmode=require&application_name=my%20app&keepalives_idle=7"
+    for key in ("dbname", "database"):
+        seen = parameters({"user": "alice", "host": "h", key: query})
+        assert seen["dbname"] == "memories"
+        assert (seen["sslmode"], seen["application_name"], seen["keepalives_idle"]) == ("require", "my app", "7")
+    assert parameters({**MINIMAL, "dbname": query, "sslmode": "disable"})["sslmode"] == "disable"
+    assert parameters({**MINIMAL, "dbname": "what?=memories"})["dbname"] == "what?=memories"
+    said = refusal({**MINIMAL, "dbname": "memories?sslmode=require&aplication_name=x"})
+    assert "config.dbname has the connection parameter aplication_name, which PostgreSQL does not know" in said
+    assert "config.sslmode must be one of disable" in refusal({**MINIMAL, "dbname": "memories?sslmode=on"})
