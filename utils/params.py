@@ -173,7 +173,7 @@ def _parsed(parameter: Parameter, text: str) -> Any:
         literal = _python_literal(text)
         if literal is None:
             place = {"line": exc.lineno, "column": exc.colno}
-            raise InvalidInput("param_bad_json", name=parameter.name, problem=exc.msg, **place) from exc
+            raise InvalidInput("param_bad_json", name=parameter.name, **place) from exc
         return literal
     except (ValueError, RecursionError) as exc:  # NaN and Infinity, which no store keeps; thousands of brackets
         raise InvalidInput("param_json_not_object", name=parameter.name) from exc

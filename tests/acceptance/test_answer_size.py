@@ -16,6 +16,7 @@ import pytest
 from playground.credentials import Endpoint
 from playground.dify_host import PluginProcess
 from playground.postgres import Database
+from playground.stand_in_model import StandInModel
 from tests.plugin import Plugin
 from utils.mem0 import building
 
@@ -112,3 +113,12 @@ def test_a_memory_has_one_limit_whichever_way_it_comes_in(plugin: Plugin) -> Non
     [memory] = plugin.memories("alice")
     assert memory["memory"] == whole
     assert plugin.call("update_memory", memory_id=memory["id"], text=too_long).status == "ERROR"
+
+
+def test_what_a_model_makes_longer_than_a_memory_is_cut(plugin: Plugin, stand_in_model: StandInModel) -> None:
+    stand_in_model.control.script({"memory": [{"event": "ADD", "text": "x" * 30_000}]})
+    [added] = plugin.call("add_memory", user_id="alice", user="I like a long story.").results
+    assert added["memory"] == "x" * 20_000
+    stand_in_model.control.script({"memory": [{"event": "UPDATE", "id": "0", "text": "y" * 30_000}]})
+    [updated] = plugin.call("add_memory", user_id="alice", user="I like another long story.").results
+    assert (updated["id"], updated["memory"]) == (added["id"], "y" * 20_000)

@@ -113,3 +113,46 @@ def test_a_failed_write_is_told_in_one_language_with_its_id(
     assert messages.render("part_embedder", language) in sentence
     assert len(sentence) <= MAX_SENTENCE_CHARS
     assert language == "en_US" or not ENGLISH.search(sentence), sentence
+
+
+UNKNOWN_ID: Final = "00000000-0000-4000-8000-000000000000"
+MISTAKES: Final[dict[str, tuple[str, dict[str, Any]]]] = {
+    "nothing": ("search_memory", {}),
+    "blank id": ("search_memory", {"query": "tea", "user_id": " "}),
+    "wildcard": ("search_memory", {"query": "tea", "user_id": "*"}),
+    "number": ("search_memory", {"query": "tea", "user_id": "alice", "top_k": 0}),
+    "text for a number": ("get_all_memories", {"user_id": "alice", "limit": "many"}),
+    "fraction": ("get_memory_history", {"memory_id": UNKNOWN_ID, "offset": 0.5}),
+    "boolean": ("add_memory", {"user": "x", "user_id": "alice", "infer": "perhaps"}),
+    "long text": ("search_memory", {"query": "x" * 20_001, "user_id": "alice"}),
+    "long verbatim text": ("add_memory", {"user": "x" * 20_001, "user_id": "alice", "infer": False}),
+    "bad JSON": ("search_memory", {"query": "tea", "user_id": "alice", "filters": "{"}),
+    "a list": ("search_memory", {"query": "tea", "user_id": "alice", "filters": "[1]"}),
+    "operator": ("search_memory", {"query": "tea", "user_id": "alice", "filters": '{"a": {"like": 1}}'}),
+    "reserved key": ("add_memory", {"user": "x", "user_id": "alice", "metadata": '{"hash": 1}'}),
+    "NUL": ("add_memory", {"user": "x", "user_id": "alice", "metadata": '{"a": "\\u0000"}'}),
+    "unknown id": ("get_memory", {"memory_id": UNKNOWN_ID}),
+}
+
+
+@pytest.mark.parametrize("language", messages.LANGUAGES)
+def test_each_mistake_is_told_in_one_short_sentence_of_the_language(plugin: Plugin, language: str) -> None:
+    plugin = plugin.with_credentials(language=language)
+    for mistake, (tool, parameters) in MISTAKES.items():
+        answer = plugin.call(tool, **parameters)
+        sentence = answer.envelope["messages"]
+        assert answer.status in ("ERROR", "NOT_FOUND"), mistake
+        assert len(sentence) <= MAX_SENTENCE_CHARS, (mistake, sentence)
+        assert language == "en_US" or not ENGLISH.search(sentence), (mistake, sentence)
+
+
+@pytest.mark.parametrize("language", messages.LANGUAGES)
+def test_a_part_that_cannot_be_reached_is_named_as_in_the_form(
+    plugin: Plugin, stand_in_model: StandInModel, language: str
+) -> None:
+    stand_in_model.control.set(failure_share=1.0, failure_kinds=("500",))
+    answer = plugin.with_credentials(language=language).call("search_memory", user_id="alice", query="tea")
+    sentence = answer.envelope["messages"]
+    assert answer.status == "ERROR" and len(sentence) <= MAX_SENTENCE_CHARS
+    assert messages.render("part_embedder", language) in sentence
+    assert language == "en_US" or not ENGLISH.search(sentence), sentence
