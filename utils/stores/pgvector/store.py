@@ -21,7 +21,8 @@ import asyncio
 import logging
 import math
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final
 
 import psycopg
@@ -105,7 +106,7 @@ class PgvectorStore:
 
         A table that is missing is made for ``dims``, but neither the pool nor the building of indexes begins.
         """
-        async with self._connections.single() as conn:
+        async with self._login.connection() as conn:
             with database_errors():
                 table = await find_or_create(conn, self._config.collection_name, self._dims or dims, self._ann())
         if table is not None and dims is not None:
@@ -225,13 +226,13 @@ class PgvectorStore:
         ]
         return [(change.text, list(change.params)) for change in changes if change is not None]
 
-    # -- the collection
-
     def send(self, cursor: psycopg.Cursor[Any], statement: tuple[sql.Composed, list[Any]]) -> int:
         """See ``TransactionalStore.send``."""
         text, params = statement
         with self._noticing_loss(), database_errors():
             return cursor.execute(text, params).rowcount
+
+    # -- the collection
 
     async def _collection(self, *vectors: Sequence[float]) -> Table | None:
         """The table, found or created at first use; None when it is missing and no vector length is known.
@@ -295,11 +296,17 @@ class PgvectorStore:
             raise rejected("store_other_dims", "dimensions", collection=table.name, found=dims, expected=table.dims)
 
     async def _execute(self, connections: Connections, statement: statements.Statement) -> list[tuple[Any, ...]]:
-        try:
+        with self._noticing_loss():
             return await connections.execute(statement)
+
+    @contextmanager
+    def _noticing_loss(self) -> Iterator[None]:
+        """When somebody has dropped the table, the next call looks for it anew and creates it."""
+        try:
+            yield
         except ServiceRejected as exc:
             if isinstance(exc.__cause__, psycopg.errors.UndefinedTable):
-                self._table = None  # somebody has dropped it: the next call looks for it anew and creates it
+                self._table = None
             raise
 
 
