@@ -25,6 +25,8 @@ adapters put an exception's class and status there, not its message.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import ClassVar
 
 from utils import messages
@@ -167,3 +169,21 @@ class UnusableAnswer(ServiceError):
 
     code = "unusable_answer"
     passing = True
+
+
+@contextmanager
+def mapped_by(to_plugin_error: Callable[[Exception], PluginError]) -> Iterator[None]:
+    """Let only errors of the tree leave the body; whatever else it raises is mapped first.
+
+    For edges to code that may raise anything (the SDKs of models and stores share no base class), and for the tops of
+    calls and background tasks.
+
+    Raises:
+        PluginError: the body's own, or what ``to_plugin_error`` makes of another exception.
+    """
+    try:
+        yield
+    except PluginError:
+        raise
+    except Exception as exc:
+        raise to_plugin_error(exc) from exc

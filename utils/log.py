@@ -9,7 +9,11 @@ from __future__ import annotations
 import contextvars
 import logging
 import traceback
+import uuid
+from contextlib import AbstractContextManager
 from typing import Final
+
+from utils.errors import PluginError, mapped_by
 
 ROOT: Final = "utils"  # every module of the plugin logs below this name
 LEVELS: Final = ("DEBUG", "INFO", "WARNING", "ERROR")
@@ -61,7 +65,19 @@ def set_level(level: str) -> None:
         logging.getLogger(name).setLevel(foreign)
 
 
-def unexpected(logger: logging.Logger, what: str, error: BaseException) -> None:
-    """Log an error nobody foresaw: its class and where it came from, not its text, which may hold a user's words."""
-    frames = "".join(traceback.format_tb(error.__traceback__))
-    logger.error("%s: %s\n%s", what, type(error).__name__, frames)
+def unforeseen(logger: logging.Logger, what: str) -> AbstractContextManager[None]:
+    """Log an error of the body that nobody foresaw, and let it leave as one of the tree, whose sentence has the id of
+    the log line. Logged are its class and where it came from, not its text, which may hold a user's words.
+
+    Args:
+        logger: of the module.
+        what: what was being done.
+    """
+
+    def log_it(error: Exception) -> PluginError:
+        error_id = uuid.uuid4().hex[:8]
+        frames = "".join(traceback.format_tb(error.__traceback__))
+        logger.error("%s failed unexpectedly (%s): %s\n%s", what, error_id, type(error).__name__, frames)
+        return PluginError("error_internal", error_id=error_id)
+
+    return mapped_by(log_it)

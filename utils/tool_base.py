@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import logging
 import time
-import uuid
 from abc import abstractmethod
 from collections.abc import Generator, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, Final
@@ -70,17 +69,13 @@ class MemoryTool(Tool):
         language = str(self.runtime.credentials.get("language") or messages.DEFAULT_LANGUAGE)
         trace = ""
         try:
-            given = params.parse(self.parameters, tool_parameters)
-            trace = given.get("run_id") or ""
-            answer = fit(self._call(given, trace, after))
-            sentence = messages.render(answer.key, language, **answer.params)
-        except PluginError as exc:
+            with log.unforeseen(_log, type(self).__name__):
+                given = params.parse(self.parameters, tool_parameters)
+                trace = given.get("run_id") or ""
+                answer = fit(self._call(given, trace, after))
+                sentence = messages.render(answer.key, language, **answer.params)
+        except PluginError as exc:  # nothing may leave the tool but an envelope
             answer, sentence = self._failed(exc.status, exc.key, exc.params), exc.sentence(language)
-        except Exception as exc:  # noqa: BLE001 - the frame: nothing may leave the tool but an envelope
-            error_id = uuid.uuid4().hex[:8]
-            log.unexpected(_log, f"unexpected failure {error_id}", exc)
-            answer = self._failed("ERROR", "error_internal")
-            sentence = messages.render("error_internal", language, error_id=error_id)
         elapsed_ms = (time.perf_counter() - started) * 1000
         _log.info("%s%s %s in %.1f ms", f"[{trace}] " if trace else "", type(self).__name__, answer.status, elapsed_ms)
         yield from self._messages(answer, sentence, language)

@@ -20,6 +20,7 @@ ROOMS: Final = (
     "tools",
     "provider",
     "utils.tool_base",
+    "utils.answer_size",
     "utils.results",
     "utils.params",
     "utils.runtime",

@@ -2,27 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from typing import Any, Final
 
+from utils.errors import mapped_by
 from utils.models.sdk_errors import map_error
 
 RETRIES: Final = 2  # of one request, by the SDKs that can; they wait 0.5 to 8 s, or what Retry-After says, to 60 s
 _GEMINI_LEAST_S: Final = 10.0  # Google refuses requests with a shorter deadline
 
 
-@contextmanager
-def mapping_errors(part: str) -> Iterator[None]:
+def mapping_errors(part: str) -> AbstractContextManager[None]:
     """The one edge to the models' SDKs, which share no base class.
 
     Raises:
         ServiceError: of ``part``; whatever the body raised, mapped.
     """
-    try:
-        yield
-    except Exception as exc:
-        raise map_error(exc, part) from exc
+    return mapped_by(lambda exc: map_error(exc, part))
 
 
 def set_timeouts(part: Any, timeout_s: float) -> None:

@@ -147,12 +147,10 @@ class Worker:
         """Run ``step`` again and again until cancelled; whatever it fails with, the next round comes."""
         while True:
             try:
-                await step()
-            except ServiceError as exc:
-                _log.warning("accepted writes cannot be reached (%s); trying again", exc.reason)
-                await asyncio.sleep(_OUTAGE_PAUSE_S)
-            except Exception as exc:  # noqa: BLE001 - the top of a background task, which must not end
-                log.unexpected(_log, "the worker failed and goes on", exc)
+                with log.unforeseen(_log, "the worker"):
+                    await step()
+            except PluginError as exc:  # the top of a background task, which must not end
+                _log.warning("accepted writes cannot be reached (%s); trying again", exc)
                 await asyncio.sleep(_OUTAGE_PAUSE_S)
 
     async def _claim_due(self) -> None:
@@ -240,14 +238,13 @@ class Worker:
         """One queue, from its lease to its release. The top of a task: whatever goes wrong ends here."""
         served.service.lane.use_pool()
         try:
-            async with lease.held():
-                await self._work_off(served, lease)
+            with log.unforeseen(_log, "a queue's worker"):
+                async with lease.held():
+                    await self._work_off(served, lease)
         except LeaseLost:
             _log.info(_LEASE_LOST)
-        except ServiceError as exc:
-            _log.warning("the state store failed (%s); the lease runs out and the work is taken up again", exc.reason)
-        except Exception as exc:  # noqa: BLE001 - the top of a background task
-            log.unexpected(_log, "a queue's worker failed; the lease runs out and the work is taken up again", exc)
+        except PluginError as exc:
+            _log.warning("a queue is left to its lease's end (%s); the work is taken up again", exc)
         finally:
             served.working.pop(asyncio.current_task(), None)  # type: ignore[arg-type]  # this is a task
             if served.queues_left:
@@ -279,8 +276,9 @@ class Worker:
         """
         token = log.trace.set(str(write.payload.get("trace") or write.id))
         try:
-            outcome = await service.handlers[write.kind](write, lease)
-            following = await self._commit(service, lease, lambda conn: _finish_write(conn, lease, write, outcome))
+            with log.unforeseen(_log, f"write {write.id}"):
+                outcome = await service.handlers[write.kind](write, lease)
+                following = await self._commit(service, lease, lambda conn: _finish_write(conn, lease, write, outcome))
             _log.info("write %s done (%s)", write.id, write.kind)
         except LeaseLost:
             raise
@@ -290,10 +288,6 @@ class Worker:
             if isinstance(exc, ServiceError) and exc.part == "state_store" and exc.passing:
                 raise
             following = await self._commit(service, lease, self._failure(lease, write, exc))
-        except Exception as exc:  # noqa: BLE001 - one write must not stop its queue for ever
-            log.unexpected(_log, f"write {write.id} failed unexpectedly", exc)
-            error = PluginError("error_internal", error_id=write.id)
-            following = await self._commit(service, lease, self._failure(lease, write, error))
         finally:
             log.trace.reset(token)
         if event := self._ended.get(write.id):

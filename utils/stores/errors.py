@@ -8,13 +8,13 @@ other credentials ``ServiceRefused``, everything else ``ServiceRejected``.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import Final
 
 import psycopg
 from psycopg import errors
 
-from utils.errors import PluginError, ServiceError, ServiceRefused, ServiceRejected, ServiceUnavailable
+from utils.errors import ServiceError, ServiceRefused, ServiceRejected, ServiceUnavailable, mapped_by
 from utils.models.sdk_errors import map_error, status_of
 
 PART: Final = "vector_store"
@@ -109,19 +109,13 @@ def database_errors() -> Iterator[None]:
         raise database_error(exc) from exc
 
 
-@contextmanager
-def engine_errors() -> Iterator[None]:
+def engine_errors() -> AbstractContextManager[None]:
     """Turn whatever a store of mem0 raises in the body into the plugin's own errors.
 
     Raises:
         PluginError: the mapped one, or the plugin's own as it was.
     """
-    try:
-        yield
-    except PluginError:
-        raise
-    except Exception as exc:  # the edge to every vector store's client: mapped, never swallowed
-        raise store_error(exc) from exc
+    return mapped_by(store_error)
 
 
 def is_missing(exc: Exception) -> bool:
