@@ -188,12 +188,12 @@ def test_parts_are_called_as_the_credentials_form_calls_them() -> None:
 
 @pytest.mark.parametrize("language", messages.LANGUAGES)
 def test_a_stored_reason_is_said_in_the_language_of_whoever_asks(language: str) -> None:
-    reason = messages.Sentence("reason_no_answer", {"seconds": "5"})
+    reason = messages.Sentence("reason_vector_count", {"found": "5", "expected": "6"})
     error = errors.ServiceUnavailable("service_unavailable", part="embedder", reason=reason)
     shown = errors.stored_sentence(error.to_json(), language)
     assert shown == error.sentence(language)
     assert messages.render("part_embedder", language) in shown
-    assert messages.render("reason_no_answer", language, seconds="5") in shown
+    assert messages.render("reason_vector_count", language, found="5", expected="6") in shown
     told = errors.PluginError("error_write_failed", write_id="w", reason=messages.from_json(error.to_json()))
     assert shown in told.sentence(language)
 
