@@ -16,7 +16,8 @@ def mapping_errors(part: str) -> AbstractContextManager[None]:
     """The one edge to the models' SDKs, which share no base class.
 
     Raises:
-        ServiceError: of ``part``; whatever the body raised, mapped.
+        PluginError: one that the body raised, as it is: it has been judged already.
+        ServiceError: of ``part``; whatever else the body raised, mapped.
     """
     return mapped_by(lambda exc: map_error(exc, part))
 

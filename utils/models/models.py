@@ -6,7 +6,6 @@ own, so that nothing waits for ever whatever the caller's patience.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
@@ -14,6 +13,7 @@ from utils.aio.blocking import run_in_executor
 from utils.mem0 import building
 from utils.models.chat import ChatModel
 from utils.models.embedder import Embedder
+from utils.models.lazy import Lazy
 from utils.models.reranker import Reranker
 
 if TYPE_CHECKING:
@@ -34,36 +34,18 @@ class Models:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._building = asyncio.Lock()
-        self._chat_model: ChatModel | None = None
-        self._embedder: Embedder | None = None
-        self._reranker: Reranker | None = None
+        self._chat_model = Lazy("llm", self._build_chat_model)
+        self._embedder = Lazy("embedder", self._build_embedder)
+        self._reranker = Lazy("reranker", self._build_reranker)
 
     def close(self) -> None:
-        """Close the connections of model and embedder. Idempotent."""
-        for part in (self._embedder, self._chat_model):
-            if part is not None:
-                part.close()
+        """Close the connections of all parts; of one still being built, when it is there. Idempotent."""
+        for part in (self._embedder, self._chat_model, self._reranker):
+            part.close()
 
     async def chat_model(self) -> ChatModel:
         """The model, built at the first call."""
-        async with self._building:
-            if self._chat_model is None:
-                block = self._settings.llm
-                llm = await run_in_executor(building.build_llm, block.provider, dict(block.config))
-                self._chat_model = ChatModel(llm, block.provider, block.timeout_s or _MODEL_TIMEOUT_S)
-            return self._chat_model
-
-    async def embedder(self) -> Embedder:
-        """The embedder, built at the first call (Ollama's asks its server while it is made)."""
-        if self._embedder is None:
-            async with self._building:
-                if self._embedder is None:
-                    block = self._settings.embedder
-                    built = await run_in_executor(building.build_embedder, block.provider, dict(block.config))
-                    timeout_s = block.timeout_s or _EMBEDDER_TIMEOUT_S
-                    self._embedder = Embedder(built, block.provider, timeout_s, self._settings.embedding_dims)
-        return self._embedder
+        return await self._chat_model.get()
 
     async def embed(self, text: str) -> list[float]:
         """The vector of a text to search with.
@@ -71,7 +53,7 @@ class Models:
         Raises:
             ServiceError: part ``embedder``.
         """
-        return await run_in_executor((await self.embedder()).embed, text)
+        return await run_in_executor((await self._embedder.get()).embed, text)
 
     async def embed_batch(self, texts: Sequence[str]) -> list[list[float]]:
         """The vectors of texts to store, in their order.
@@ -79,7 +61,7 @@ class Models:
         Raises:
             ServiceError: part ``embedder``.
         """
-        return await run_in_executor((await self.embedder()).embed_batch, texts) if texts else []
+        return await run_in_executor((await self._embedder.get()).embed_batch, texts) if texts else []
 
     @property
     def reranks(self) -> bool:
@@ -98,14 +80,20 @@ class Models:
         Raises:
             ServiceError: part ``reranker``.
         """
-        return await run_in_executor((await self._built_reranker()).rerank, query, texts)
+        return await run_in_executor((await self._reranker.get()).rerank, query, texts)
 
-    async def _built_reranker(self) -> Reranker:
+    def _build_chat_model(self) -> ChatModel:
+        block = self._settings.llm
+        llm = building.build_llm(block.provider, dict(block.config))
+        return ChatModel(llm, block.provider, block.timeout_s or _MODEL_TIMEOUT_S)
+
+    def _build_embedder(self) -> Embedder:
+        block = self._settings.embedder
+        embedder = building.build_embedder(block.provider, dict(block.config))  # Ollama's asks its server
+        return Embedder(embedder, block.provider, block.timeout_s or _EMBEDDER_TIMEOUT_S, self._settings.embedding_dims)
+
+    def _build_reranker(self) -> Reranker:
         block = self._settings.reranker
         if block is None:
             raise LookupError("no reranker is configured")
-        async with self._building:
-            if self._reranker is None:
-                built = await run_in_executor(building.build_reranker, block.provider, dict(block.config))
-                self._reranker = Reranker(built, self.rerank_timeout_s)
-            return self._reranker
+        return Reranker(building.build_reranker(block.provider, dict(block.config)), self.rerank_timeout_s)

@@ -2,7 +2,7 @@
 
 The SDK turns an answer into objects and looks at every number of a vector on its way: with 256 dimensions that is a
 third of what a call costs, with 1,536 most of it (measured). Here the very same client asks, with its connections,
-time-out, retries and errors, and the numbers stay as they were parsed; ``model.Embedder`` checks them.
+time-out, retries and errors, and the numbers stay as they were parsed; ``embedder.Embedder`` checks them.
 """
 
 from __future__ import annotations

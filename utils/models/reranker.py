@@ -8,7 +8,7 @@ from typing import Any
 
 from utils.errors import ServiceUnavailable
 from utils.messages import Sentence
-from utils.models.clients import mapping_errors, set_timeouts
+from utils.models.clients import close, mapping_errors, set_timeouts
 
 
 class Reranker:
@@ -42,3 +42,8 @@ class Reranker:
         if all(0.0 <= value <= 1.0 for value in values):
             return values
         return [1.0 / (1.0 + math.exp(-value)) for value in values]  # cross encoders answer logits
+
+    def close(self) -> None:
+        """Close the client's connections. Idempotent."""
+        close(self._reranker)
+        close(getattr(self._reranker, "llm", None))
