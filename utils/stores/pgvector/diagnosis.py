@@ -81,26 +81,38 @@ def _objection(parameters: dsn.Parameters, database: str, offers_tls: bool) -> s
     failure = _failure_to_connect(parameters)
     if failure is None or isinstance(failure, errors.ConnectionTimeout):
         return None
-    if failure.pgconn is not None and failure.pgconn.needs_password:
-        return "check_pg_no_password"
     for other in _ON_EVERY_SERVER:
         is_there = _has_database(parameters | {"dbname": other}, database)
         if is_there is not None:
             return "check_pg_database_closed" if is_there else "check_pg_no_database"
-    if _used_password(failure):
-        return "check_pg_password"
-    return _objection_to_encryption(parameters, offers_tls)
-
-
-def _objection_to_encryption(parameters: dsn.Parameters, offers_tls: bool) -> str:
     mode = parameters.get("sslmode", "prefer")
     if mode in _TLS_ONLY_MODES and not offers_tls:
         return "check_pg_no_tls"
-    if offers_tls and mode != "require":
-        failure = _failure_to_connect(parameters | {"sslmode": "require"})
-        if failure is None or _used_password(failure):
-            return "check_pg_certificate" if mode in _TLS_ONLY_MODES else "check_pg_needs_tls"
-    return "check_pg_not_admitted"
+    about_password = _objection_to_password(failure)
+    if about_password or mode == "require" or not offers_tls:
+        return about_password or "check_pg_not_admitted"
+    return _objection_over_tls(parameters, mode)
+
+
+def _objection_over_tls(parameters: dsn.Parameters, mode: str) -> str:
+    """What changes when TLS is required and no certificate is checked."""
+    failure = _failure_to_connect(parameters | {"sslmode": "require"})
+    about_password = failure and _objection_to_password(failure)
+    if failure is not None and about_password is None:
+        return "check_pg_not_admitted"
+    if mode in _TLS_ONLY_MODES:
+        return "check_pg_certificate"
+    # With "prefer" libpq tries once more without TLS, and only that second failure is seen.
+    return about_password if about_password and mode == "prefer" else "check_pg_needs_tls"
+
+
+def _objection_to_password(failure: psycopg.OperationalError) -> str | None:
+    """The key of the sentence; None if the server had not asked for a password yet: then it is about something else."""
+    if failure.pgconn is None:
+        return None
+    if failure.pgconn.needs_password:
+        return "check_pg_no_password"
+    return "check_pg_password" if failure.pgconn.used_password else None
 
 
 def _failure_to_connect(parameters: dsn.Parameters) -> psycopg.OperationalError | None:
@@ -122,11 +134,6 @@ def _has_database(parameters: dsn.Parameters, name: str) -> bool | None:
 
 def _connect(parameters: dsn.Parameters) -> psycopg.Connection[tuple[object, ...]]:
     return psycopg.connect(dsn.write(parameters | {"connect_timeout": str(_CONNECT_TIMEOUT_S)}), autocommit=True)
-
-
-def _used_password(failure: psycopg.OperationalError) -> bool:
-    """Whether the server had asked for the password when it refused: before that, it is not about the credentials."""
-    return failure.pgconn is not None and failure.pgconn.used_password
 
 
 def _offers_tls(address: tuple[str, int]) -> bool | None:
