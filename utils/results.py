@@ -184,6 +184,7 @@ def history_answer(entries: Sequence[Entry], total: int, offset: int) -> Answer:
             "created_at": entry.created_at,
             "updated_at": entry.updated_at,
             "is_deleted": entry.is_deleted,
+            "reason": entry.reason,
         }
         for entry in entries
     ]

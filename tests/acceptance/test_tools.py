@@ -77,8 +77,12 @@ def test_synchronous_mode_answers_what_was_done(plugin: Plugin) -> None:
     assert plugin.call("delete_memory", memory_id=added["id"]).status == "SUCCESS"
     for number in range(3):
         plugin.call("add_memory", user_id="alice", user=f"note {number}", infer=False)
-    wiped = plugin.call("delete_all_memories", user_id="alice", purge_history=True)
-    assert wiped.results["count"] == 3
+    [kept, *_] = plugin.memories("alice")
+    deleted = plugin.call("delete_all_memories", user_id="alice")
+    assert deleted.results["count"] == 3
+    changes = plugin.call("get_memory_history", memory_id=kept["id"]).results
+    assert [(change["event"], change["reason"]) for change in changes] == [("ADD", None), ("DELETE", "delete_all")]
+    plugin.call("delete_all_memories", user_id="alice", purge_history=True)
     assert plugin.call("get_memory_history", memory_id=added["id"]).status == "NOT_FOUND"
 
 

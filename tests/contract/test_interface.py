@@ -101,6 +101,7 @@ CHANGE: Final = {
     "new_memory": "string",
     **TIMES,
     "is_deleted": "boolean",
+    "reason": "string",
 }
 QUEUE: Final = {"pending_writes": "integer", "failed_writes": "integer"}
 CUT: Final = {"truncated": "boolean"}

@@ -156,7 +156,7 @@ class DeleteAllHandler:
 
         def commit(conn: Connection) -> None:
             queues.hold(conn, lease.claim)
-            _record(conn, lease, write, plan.changes)
+            _record(conn, lease, write, plan.changes, reason=DeleteAll.kind)
             for statement in statements:
                 shared.send(_cursor(conn), statement)  # type: ignore[union-attr]  # there are none without it
 
@@ -182,7 +182,9 @@ def _cursor(conn: Connection) -> Cursor[Any]:
     return cast("Cursor[Any]", conn.connection.cursor())
 
 
-def _record(conn: Connection, lease: Lease, write: Write, changes: Iterable[Change]) -> None:
-    """Add a write's changes to the history."""
-    entries = [change.entry() for change in changes]
+def _record(
+    conn: Connection, lease: Lease, write: Write, changes: Iterable[Change], *, reason: str | None = None
+) -> None:
+    """Add a write's changes to the history; ``reason`` says why memories went that nobody named."""
+    entries = [change.entry(reason) for change in changes]
     history.record(conn, lease.claim.scope, write.user_id, write.id, entries)

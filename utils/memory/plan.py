@@ -55,8 +55,12 @@ class Change:
     agent_id: str | None = None
     vector: tuple[float, ...] | None = None
 
-    def entry(self) -> Entry:
-        """The change as the history keeps it: a memory that others wrote may hold what no state store takes."""
+    def entry(self, reason: str | None = None) -> Entry:
+        """The change as the history keeps it: a memory that others wrote may hold what no state store takes.
+
+        Args:
+            reason: see ``history.Entry``.
+        """
         return Entry(
             memory_id=self.memory_id,
             event=self.event,
@@ -66,6 +70,7 @@ class Change:
             updated_at=self.changed_at,
             is_deleted=self.event == "DELETE",
             agent_id=_storable(self.agent_id),
+            reason=reason,
         )
 
     def to_json(self) -> dict[str, Any]:

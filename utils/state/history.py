@@ -24,12 +24,15 @@ _COLUMNS: Final[tuple[Column[Any], ...]] = (
     history.c.updated_at,
     history.c.is_deleted,
     history.c.agent_id,
+    history.c.reason,
 )
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One change of one memory; times are ISO 8601 in UTC."""
+    """One change of one memory; times are ISO 8601 in UTC. ``reason`` says why it was deleted, where it was not asked
+    for by its id: ``delete_all`` or ``forgotten``.
+    """
 
     memory_id: str
     event: str
@@ -39,6 +42,7 @@ class Entry:
     updated_at: str
     is_deleted: bool
     agent_id: str | None = None
+    reason: str | None = None
 
 
 _once: Final = ["write_id", "memory_id"]

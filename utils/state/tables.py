@@ -137,6 +137,7 @@ history: Final = Table(
     Column("created_at", Text, nullable=False),
     Column("updated_at", Text, nullable=False),
     Column("is_deleted", Boolean, nullable=False),
+    Column("reason", String(16)),  # why it was deleted, where nobody asked for this very memory's deletion
     UniqueConstraint("write_id", "memory_id", name="history_once"),
     Index("history_of_memory", "scope", "memory_id", "seq"),
     Index("history_of_user", "scope", "user_id"),

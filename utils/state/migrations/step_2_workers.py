@@ -1,4 +1,5 @@
-"""Version 2: workers that can be seen, writes of several versions, due times that no clock can move.
+"""Version 2: workers that can be seen, writes of several versions, due times that no clock can move, and
+why a memory was deleted.
 
 On PostgreSQL the step only adds and widens, so that a process of version 1 that is still running goes on until it is
 replaced. What it names is written out here: today's tables may be others tomorrow.
@@ -13,6 +14,7 @@ _BOTH = (
     "UPDATE {schema}write_queues SET waiting_since = due_at WHERE due_at IS NOT NULL",
     "ALTER TABLE {schema}writes ADD COLUMN version integer NOT NULL DEFAULT 1",
     "ALTER TABLE {schema}writes ADD COLUMN waited_for boolean NOT NULL DEFAULT false",
+    "ALTER TABLE {schema}history ADD COLUMN reason varchar(16)",
     "CREATE TABLE {schema}workers (id varchar(64) NOT NULL, fingerprint varchar(64) NOT NULL,"
     " scope varchar(64) NOT NULL, seen_at double precision NOT NULL, PRIMARY KEY (id, fingerprint))",
     "CREATE INDEX workers_of_fingerprint ON {schema}workers (scope, fingerprint, seen_at)",
