@@ -7,16 +7,18 @@ counts are never cut.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from itertools import zip_longest
 from typing import Any, Final
 
+from pydantic import TypeAdapter
+
 from utils.memory.requests import MAX_MEMORY_CHARS
 from utils.results import Answer
 
 BUDGET_BYTES: Final = 2 * 2**20  # SPEC 3.1; the daemon's limit is 5 MiB for one line
+_ANYTHING: Final = TypeAdapter(Any)
 _RESERVED_BYTES: Final = 32 * 2**10  # the sentence, the counts, and what the SDK puts around each message
 _TIMES_SENT: Final = 2  # in the JSON message and in the variable `results`
 _LARGEST_FIELD_BYTES: Final = 128 * 2**10  # of a single result that is cut; the texts of ours are smaller
@@ -64,5 +66,9 @@ def _cut(result: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _size(value: Any) -> int:
-    """Bytes of ``value`` as the SDK writes it: JSON in UTF-8, where only quotes and control characters are escaped."""
-    return len(json.dumps(value, ensure_ascii=False, default=str).encode("utf-8", "surrogatepass"))
+    """Bytes of ``value`` as the SDK writes it, which is by pydantic.
+
+    Raises:
+        PydanticSerializationError: the SDK could not write it either (half of a surrogate pair).
+    """
+    return len(_ANYTHING.dump_json(value))
