@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, Final
 import sqlalchemy as sa
 from sqlalchemy import Connection, Engine, event
 from sqlalchemy.engine.interfaces import IsolationLevel
-from sqlalchemy.pool import StaticPool
+from sqlalchemy.pool import ConnectionPoolEntry, StaticPool
 
 from utils.aio.blocking import NativeThread, ThreadPool
 from utils.config.state_location import PostgresLocation, SqliteLocation
@@ -39,8 +39,11 @@ if TYPE_CHECKING:
 _WRITERS: Final = 8  # 1,300 commits a second were measured on eight
 _READERS: Final = 4
 _POOL_TIMEOUT_S: Final = 5
-_STATEMENT_TIMEOUT_MS: Final = 10_000
-_IDLE_TRANSACTION_TIMEOUT_MS: Final = 5_000  # a process that stands still in one would block its user's queue for all
+_STATEMENT_TIMEOUT: Final = "statement_timeout = 10000"  # milliseconds
+# Milliseconds; a process that stands still in a transaction would block its user's queue for all.
+_IDLE_TIMEOUT: Final = "idle_in_transaction_session_timeout = 5000"
+_SHARED: Final = "shared"  # key in a pooled connection's info: a pooler changes the server session under it
+_PREPARE_THRESHOLD: Final = 5  # psycopg's own: a statement is prepared on the server when it was sent so many times
 _BUSY_TIMEOUT_MS: Final = 5_000  # SQLite: how long to wait for another process's write transaction
 # Connection, rollback, resources, operator intervention; a transaction that stood still for too long.
 _RETRYABLE_SQLSTATES: Final = ("08", "40", "53", "57", "25P03")
@@ -126,7 +129,7 @@ class _Postgres:
         self._reader.dispose()
 
     def _engine(self, connections: int, isolation_level: IsolationLevel) -> Engine:
-        return sa.create_engine(
+        engine = sa.create_engine(
             "postgresql+psycopg://",
             creator=self._connect,
             isolation_level=isolation_level,
@@ -136,18 +139,30 @@ class _Postgres:
             pool_pre_ping=False,  # a ping costs as much as a statement: `_transact` tries again instead
             hide_parameters=True,
         )
+        event.listen(engine, "connect", _prepare_session)
+        return engine
 
     def _connect(self) -> psycopg.Connection[Any]:
         import psycopg
 
-        connection = psycopg.connect(self._conninfo, autocommit=True)
-        # SET, not a start-up option: poolers such as PgBouncer refuse unknown start-up options
-        connection.execute(
-            f"SET statement_timeout = {_STATEMENT_TIMEOUT_MS};"
-            f" SET idle_in_transaction_session_timeout = {_IDLE_TRANSACTION_TIMEOUT_MS}"
-        )
-        connection.set_autocommit(False)
-        return connection
+        return psycopg.connect(self._conninfo, prepare_threshold=None)
+
+
+def _prepare_session(connection: psycopg.Connection[Any], record: ConnectionPoolEntry) -> None:
+    """Find out whether the server session is ours alone; only then is anything left in it.
+
+    A pooler that gives every transaction another session (PgBouncer, Supabase, Neon) would hand our settings and
+    prepared statements to others. It shows by the process number (see ``stores.pgvector.sessions.is_shared``).
+    """
+    told = connection.info.backend_pid
+    connection.autocommit = True
+    shared = connection.execute("SELECT pg_backend_pid()").fetchone() != (told,)
+    if not shared:
+        # SET, not a start-up option: poolers refuse unknown start-up options
+        connection.execute(f"SET {_STATEMENT_TIMEOUT}; SET {_IDLE_TIMEOUT}")
+        connection.prepare_threshold = _PREPARE_THRESHOLD
+    connection.autocommit = False
+    record.info[_SHARED] = shared
 
 
 def _transact[T](engine: Engine, work: Callable[[Connection], T]) -> T:
@@ -158,7 +173,7 @@ def _transact[T](engine: Engine, work: Callable[[Connection], T]) -> T:
     for last in (False, True):
         with engine.connect() as connection:
             try:
-                transaction = connection.begin()
+                transaction = _begin(connection)
                 value = work(connection)
             except sa.exc.DBAPIError as exc:
                 if last or not exc.connection_invalidated:
@@ -167,6 +182,16 @@ def _transact[T](engine: Engine, work: Callable[[Connection], T]) -> T:
             transaction.commit()  # a connection lost here may have committed: not tried again
             return value
     raise AssertionError("unreachable: the second round returns or raises")
+
+
+def _begin(connection: Connection) -> sa.RootTransaction:
+    """Begin; behind a pooler always a real transaction, which brings its settings and takes them along."""
+    if not connection.info[_SHARED]:
+        return connection.begin()
+    connection.execution_options(isolation_level="READ COMMITTED")
+    transaction = connection.begin()
+    connection.exec_driver_sql(f"SET LOCAL {_STATEMENT_TIMEOUT}; SET LOCAL {_IDLE_TIMEOUT}")
+    return transaction
 
 
 class _Sqlite:

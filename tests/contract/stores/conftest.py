@@ -16,6 +16,7 @@ import pytest_asyncio
 
 from playground.postgres import Database, PostgresServer
 from tests.contract.stores.rows import DIMS
+from tests.transaction_pooler import TransactionPooler
 from utils.aio.blocking import ThreadPool, use_pool
 from utils.config import pgvector as pgvector_config
 from utils.config.values import Where
@@ -32,12 +33,19 @@ EMBEDDED: dict[str, tuple[str, dict[str, Any]]] = {
     "milvus-L2": ("milvus", {"url": "{folder}/milvus.db", "metric_type": "L2"}),
     "milvus-COSINE": ("milvus", {"url": "{folder}/milvus.db", "metric_type": "COSINE"}),
 }
-KINDS = ["pgvector", *EMBEDDED]
+KINDS = ["pgvector", "pgvector-pooled", *EMBEDDED]
 
 
 @pytest.fixture(scope="session")
 def stores_database(postgres_server: PostgresServer) -> Database:
     return postgres_server.create_database("stores")
+
+
+@pytest.fixture(scope="session")
+def pooled_database(postgres_server: PostgresServer) -> Iterator[Database]:
+    """A database behind a pooler that gives every transaction another of two sessions."""
+    with TransactionPooler(postgres_server.create_database("pooled")) as pooler:
+        yield pooler.database
 
 
 def pgvector_settings(database: Database, collection: str, **more: Any) -> pgvector_config.PgvectorConfig:
@@ -82,7 +90,7 @@ async def opened[S: Store](store: S) -> AsyncIterator[S]:
 
 def make_store(kind: str, folder: Path, database: Callable[[], Database]) -> Store:
     """A store over a new collection; nothing is opened yet."""
-    if kind == "pgvector":
+    if kind.startswith("pgvector"):
         return PgvectorStore(pgvector_settings(database(), "memories"), DIMS)
     return embedded_store(kind, folder)
 
@@ -97,7 +105,8 @@ async def store(
     kind: str, tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest
 ) -> AsyncIterator[Store]:
     folder = tmp_path_factory.mktemp(kind)
-    async with opened(make_store(kind, folder, lambda: request.getfixturevalue("stores_database"))) as opened_store:
+    database = "pooled_database" if kind == "pgvector-pooled" else "stores_database"
+    async with opened(make_store(kind, folder, lambda: request.getfixturevalue(database))) as opened_store:
         yield opened_store
 
 

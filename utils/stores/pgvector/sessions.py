@@ -4,8 +4,7 @@ Between the plugin and the server there may be a pooler that hands every transac
 (PgBouncer in transaction mode, Supabase, Neon). Behind one, nothing may be left in a session: a setting would hold for
 somebody else's statements, and a prepared statement's name would stand for somebody else's. So:
 
-* settings of one statement are set inside its own transaction. Both are sent in one pipeline, which is one transaction
-  and one round trip;
+* settings of one statement are set inside its own transaction, in the same round trip;
 * the statement time-out stays in the session where the session is ours, and goes with each statement where it is not;
 * statements are prepared on the server only where the session is ours.
 """
@@ -18,14 +17,16 @@ from contextlib import asynccontextmanager
 from typing import Any, Final
 
 import psycopg
+from psycopg import sql
 from psycopg.adapt import AdaptersMap
 
 from utils.errors import ServiceError
 from utils.stores.errors import connection_error, database_error, unavailable
 from utils.stores.pgvector.statements import Statement
-from utils.stores.pgvector.vector import Vector, VectorDumper
+from utils.stores.pgvector.vector import Vector, VectorBinaryDumper, VectorTextDumper
 
 _SET: Final = "SELECT set_config(%s, %s, %s)"  # name, value, whether it ends with the transaction
+_SET_LOCAL: Final = sql.SQL("SELECT set_config({}, {}, true);")
 
 
 class Session(psycopg.AsyncConnection[tuple[Any, ...]]):
@@ -57,20 +58,36 @@ class Session(psycopg.AsyncConnection[tuple[Any, ...]]):
         Raises:
             psycopg.Error: as the server says.
         """
+        if self.is_shared:
+            return await self._answer_in_one_query(statement, timeout_ms)
         settings = [(name, value, True) for name, value in statement.settings.items()]
-        if self.timeout_ms != timeout_ms:  # behind a pooler always
-            settings.append(("statement_timeout", str(timeout_ms), self.is_shared))
+        if self.timeout_ms != timeout_ms:
+            settings.append(("statement_timeout", str(timeout_ms), False))
         if not settings:
             cursor = await self.execute(statement.text, statement.params)
             return await cursor.fetchall() if cursor.description else []
-        # A statement that fails takes the settings back with it, and of one that is cancelled nobody knows.
+        # A pipeline is one transaction. A statement that fails takes the settings back with it, and of one that is
+        # cancelled nobody knows.
         self.timeout_ms = None
         async with self.pipeline():
             for setting in settings:
                 await self.execute(_SET, setting)
             cursor = await self.execute(statement.text, statement.params)
-        if not self.is_shared:
-            self.timeout_ms = timeout_ms
+        self.timeout_ms = timeout_ms
+        return await cursor.fetchall() if cursor.description else []
+
+    async def _answer_in_one_query(self, statement: Statement, timeout_ms: int) -> list[tuple[Any, ...]]:
+        """Settings and statement as one text, which is one transaction, with the parameters written into it.
+
+        No pipeline here: psycopg ends one with a message that PgBouncer takes for the start of another transaction,
+        and a session is kept from all others until the next statement.
+        """
+        settings = {**statement.settings, "statement_timeout": str(timeout_ms)}
+        parts = [_SET_LOCAL.format(sql.Literal(name), sql.Literal(value)) for name, value in settings.items()]
+        cursor = psycopg.AsyncClientCursor(self)
+        await cursor.execute(sql.Composed([*parts, statement.text]), statement.params)
+        while cursor.nextset():  # the settings' answers come first
+            pass
         return await cursor.fetchall() if cursor.description else []
 
 
@@ -93,7 +110,8 @@ class Login:
 
     def __init__(self, conninfo: str) -> None:
         adapters = AdaptersMap(psycopg.adapters)
-        adapters.register_dumper(Vector, VectorDumper)
+        adapters.register_dumper(Vector, VectorTextDumper)
+        adapters.register_dumper(Vector, VectorBinaryDumper)  # the last one is the first choice
         self.conninfo = conninfo
         self.arguments: dict[str, Any] = {"autocommit": True, "context": adapters, "client_encoding": "utf8"}
         self._succeeded = False

@@ -1,4 +1,4 @@
-"""A vector on its way to the server: in pgvector's binary format on our own connections, as text on anybody else's."""
+"""A vector on its way to the server, in pgvector's binary or text format."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class Vector:
         )
 
 
-class VectorDumper(Dumper):
+class VectorBinaryDumper(Dumper):
     """Hands psycopg a :class:`Vector` as it is."""
 
     format = pq.Format.BINARY
@@ -53,3 +53,11 @@ class VectorDumper(Dumper):
     def dump(self, obj: Vector) -> Buffer | None:
         """The vector's bytes."""
         return obj.packed
+
+
+class VectorTextDumper(Dumper):
+    """The same for parameters that are written into the statement."""
+
+    def dump(self, obj: Vector) -> Buffer | None:
+        """The vector's text."""
+        return obj.as_text().encode()
