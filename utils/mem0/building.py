@@ -78,23 +78,27 @@ def build_reranker(provider: str, config: Mapping[str, Any]) -> Any:
         return _scrubbed_factories().RerankerFactory.create(provider, copy.deepcopy(dict(config)))
 
 
-def build_vector_store(provider: str, config: Mapping[str, Any], embedding_dims: int | None = None) -> Any:
+def build_vector_store(
+    provider: str, config: Mapping[str, Any], embedding_dims: int | None = None, client: Any = None
+) -> Any:
     """mem0's vector store object. Most constructors connect and create the collection: blocking I/O.
 
     Args:
         provider: a name of :func:`vector_store_registry`.
         config: its configuration; stays as it is.
         embedding_dims: length of the vectors, used where ``config`` gives none (mem0 would assume 1536).
+        client: an open client of the store's package, to be used instead of a new one; for stores that take one.
 
     Raises:
         CredentialError: the configuration is refused or a package is missing. What goes wrong while connecting comes
-            through as the
-            store's client raises it.
+            through as the store's client raises it.
     """
     settings = dict(config)
     if embedding_dims is not None and "embedding_model_dims" in vector_store_keys(provider):
         settings.setdefault("embedding_model_dims", embedding_dims)
     validated = _validated_store_config(provider, settings)
+    if client is not None:
+        validated.client = client
     try:
         return _scrubbed_factories().VectorStoreFactory.create(provider, validated)
     except ImportError as exc:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from utils.mem0 import building
-
 if TYPE_CHECKING:
     from utils.config.settings import Settings
     from utils.stores.protocol import Store
@@ -22,8 +20,4 @@ def build_store(settings: Settings) -> Store:
         return PgvectorStore(settings.pgvector, settings.embedding_dims, _STATEMENT_TIMEOUT_MS)
     from utils.stores.mem0.store import Mem0Store
 
-    return Mem0Store(
-        block.provider,
-        block.config,
-        lambda: building.build_vector_store(block.provider, block.config, settings.embedding_dims),
-    )
+    return Mem0Store(block.provider, block.config, settings.embedding_dims)

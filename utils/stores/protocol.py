@@ -119,6 +119,10 @@ class Store(Protocol):
     failure.
     """
 
+    @property
+    def visible_after_s(self) -> float:
+        """Seconds for which :meth:`scan` and :meth:`page` may still show what was deleted; 0 for most stores."""
+
     async def open(self) -> None:
         """Connect, and create the collection if it is not there."""
 

@@ -30,6 +30,7 @@ class AwkwardStore:
         answers_nearest: get answers some other row for an unknown id.
         breaks_on_fences: a row whose JSON holds three backticks cannot be read.
         nested_query: search wants a list of vectors.
+        late_listings: so many listings still show what was deleted before them.
         down: everything answers as if empty, or raises this.
     """
 
@@ -44,10 +45,12 @@ class AwkwardStore:
     answers_nearest: bool = False
     breaks_on_fences: bool = False
     nested_query: bool = False
+    late_listings: int = 0
     down: bool | Exception = False
     collection_name: str = "memories"
     rows: dict[str, tuple[list[float], dict[str, Any]]] = field(default_factory=dict)
     asked: list[int] = field(default_factory=list)
+    ghosts: dict[str, tuple[Any, int]] = field(default_factory=dict)
 
     def insert(self, *, vectors: list[list[float]], payloads: list[dict[str, Any]], ids: list[str]) -> None:
         if self._up() and not self.drops_inserts:
@@ -79,8 +82,10 @@ class AwkwardStore:
             self.rows[vector_id] = vector, _merged(old, payload)
 
     def delete(self, vector_id: str) -> None:
-        if self._up():
-            self.rows.pop(vector_id, None)
+        if self._up() and vector_id in self.rows:
+            if self.late_listings:
+                self.ghosts[vector_id] = self._row(vector_id), self.late_listings
+            del self.rows[vector_id]
 
     def col_info(self, name: str = "") -> dict[str, Any]:
         return {"name": self.collection_name} if self._up() else {}
@@ -103,7 +108,9 @@ class AwkwardStore:
     def list(self, *, filters: dict[str, Any], top_k: int) -> Any:
         if not self._up() or self.hides_listing:
             return [[]]
-        found = [row for row in map(self._row, self.rows) if self._matches(row.payload, filters)]
+        shown = [*map(self._row, self.rows), *(row for row, _ in self.ghosts.values())]
+        self.ghosts = {name: (row, more - 1) for name, (row, more) in self.ghosts.items() if more > 1}
+        found = [row for row in shown if self._matches(row.payload, filters)]
         return [found[: min(top_k, self.answers)]]
 
 

@@ -20,7 +20,6 @@ from tests.transaction_pooler import TransactionPooler
 from utils.aio.blocking import ThreadPool, use_pool
 from utils.config import pgvector as pgvector_config
 from utils.config.values import Where
-from utils.mem0 import building
 from utils.stores.mem0.store import Mem0Store
 from utils.stores.pgvector.store import PgvectorStore
 from utils.stores.protocol import Store
@@ -62,7 +61,7 @@ def embedded_config(kind: str, folder: Path, **more: Any) -> tuple[str, dict[str
 
 def embedded_store(kind: str, folder: Path, **more: Any) -> Mem0Store:
     provider, config = embedded_config(kind, folder, **more)
-    return Mem0Store(provider, config, lambda: building.build_vector_store(provider, config))
+    return Mem0Store(provider, config)
 
 
 async def in_lane[T](work: Awaitable[T]) -> T:

@@ -18,7 +18,7 @@ ALICE, BOB = Owner("alice"), Owner("bob")
 
 
 def over(awkward: AwkwardStore, provider: str, **config: Any) -> Mem0Store:
-    return Mem0Store(provider, {"embedding_model_dims": DIMS, **config}, lambda: awkward)
+    return Mem0Store(provider, {"embedding_model_dims": DIMS, **config}, build=lambda client: awkward)
 
 
 async def test_a_store_that_ignores_the_owner_leaks_nothing_and_still_fills_top_k() -> None:
@@ -65,6 +65,18 @@ async def test_a_store_that_lists_ten_at_a_time_is_emptied_all_the_same() -> Non
         assert deleted == 95
         assert await store.page(ALICE, 5) == ([], 0)
         assert (await store.page(BOB, 5))[1] == 1
+
+
+@pytest.mark.parametrize(("provider", "seconds"), [("elasticsearch", 1.0), ("opensearch", 10.0), ("oracledb", 0.0)])
+async def test_a_store_says_how_long_it_shows_what_was_deleted(provider: str, seconds: float) -> None:
+    async with opened(over(AwkwardStore(late_listings=2 if seconds else 0), provider)) as store:
+        assert store.visible_after_s == seconds
+        row = memory("alice")
+        await store.insert([row], [QUERY])
+        await store.delete([row.id])
+        assert await store.get(row.id) is None
+        shown = [len(await store.scan(ALICE, None, 5)) for _ in range(3)]
+        assert shown == ([1, 1, 0] if seconds else [0, 0, 0])
 
 
 @pytest.mark.parametrize("provider", ["langchain", "supabase", "databricks", "vertex_ai_vector_search"])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -13,8 +14,9 @@ from tests.contract.stores.rows import DIMS, QUERY, at_cosine, memory, new_id
 from utils.errors import ServiceRejected, ServiceUnavailable
 from utils.mem0 import building
 from utils.stores import filters
+from utils.stores.mem0.adapters import ADAPTERS
 from utils.stores.mem0.store import Mem0Store
-from utils.stores.protocol import Owner
+from utils.stores.protocol import Owner, Row
 
 ALICE = Owner("alice")
 PROJECT_ROOT = Path(__file__).resolve().parents[3]
@@ -33,21 +35,71 @@ async def test_rows_are_there_after_reopening(kind: str, tmp_path: Path) -> None
 
 async def test_a_rare_match_costs_one_request_where_the_store_can_be_asked_for_it(tmp_path: Path) -> None:
     provider, config = embedded_config("qdrant", tmp_path)
-    engine = building.build_vector_store(provider, config)
     asked: list[int] = []
-    search = engine.search
-    engine.search = lambda **given: asked.append(given["top_k"]) or search(**given)
+
+    def build(client: Any) -> Any:
+        engine = building.build_vector_store(provider, config, client=client)
+        search = engine.search
+        engine.search = lambda **given: asked.append(given["top_k"]) or search(**given)
+        return engine
+
     rare, common = (
         [memory("alice", topic="tea") for _ in range(3)],
         [memory("alice", topic="chess") for _ in range(300)],
     )
     condition = filters.parse({"topic": ["tea", "coffee"]})
-    async with opened(Mem0Store(provider, config, lambda: engine)) as store:
+    async with opened(Mem0Store(provider, config, build=build)) as store:
         await store.insert([*common, *rare], [*[at_cosine(0.9)] * len(common), *[at_cosine(0.1)] * len(rare)])
         found = await store.search(QUERY, ALICE, 5, condition)
         assert sorted(row.id for row in found) == sorted(row.id for row in rare)
         assert len(asked) == 1
         assert (await store.page(ALICE, 2, 0, condition))[1] == len(rare)
+
+
+@pytest.mark.parametrize("kind", EMBEDDED)
+async def test_stores_over_one_folder_work_side_by_side(kind: str, tmp_path: Path) -> None:
+    first, again = embedded_store(kind, tmp_path), embedded_store(kind, tmp_path)
+    shorter = {} if kind == "chroma" else {"embedding_model_dims": 3}
+    other = embedded_store(kind, tmp_path / ".." / tmp_path.name, collection_name="others", **shorter)
+    ours, theirs = memory("alice", "ours"), memory("alice", "theirs")
+    async with opened(again), opened(other):
+        async with opened(first):
+            await asyncio.gather(first.insert([ours], [QUERY]), other.insert([theirs], [[1.0, 0.0, 0.0]]))
+            assert await again.get(ours.id) == ours
+        assert await again.search(QUERY, ALICE, 5) == [Row(ours.id, ours.payload, pytest.approx(1.0, abs=1e-4))]
+        assert [row.id for row in await other.scan(ALICE, None, 5)] == [theirs.id]
+        with pytest.raises(ServiceUnavailable):
+            await first.get(ours.id)
+
+
+@pytest.mark.parametrize("kind", ["qdrant", "faiss-cosine"])
+async def test_the_last_store_over_a_folder_gives_it_back(kind: str, tmp_path: Path) -> None:
+    row = memory("alice")
+    for _ in range(3):  # each time the last one closes while the next one opens
+        stores = [embedded_store(kind, tmp_path) for _ in range(3)]
+        await asyncio.gather(*(store.open() for store in stores))
+        await stores[0].insert([row], [QUERY])
+        late = embedded_store(kind, tmp_path)
+        await asyncio.gather(*(store.close() for store in stores), late.open())
+        assert await late.get(row.id) == row
+        await late.close()
+    adapter = ADAPTERS[kind.partition("-")[0]]
+    folder = adapter.shared_folder(embedded_config(kind, tmp_path)[1])
+    assert folder is not None
+    adapter.open_client(folder).close()
+
+
+@pytest.mark.parametrize("kind", EMBEDDED)
+async def test_all_of_a_users_rows_are_scanned_in_pages(kind: str, tmp_path: Path) -> None:
+    async with opened(embedded_store(kind, tmp_path)) as store:
+        rows = [memory("alice", str(number), agent_id=f"a{number % 2}") for number in range(25)]
+        await store.insert([*rows, memory("bob")], [QUERY] * 26)
+        for owner, expected in ((ALICE, rows), (Owner("alice", "a1"), rows[1::2])):
+            found: list[str] = []
+            while page := await store.scan(owner, found[-1] if found else None, 10):
+                assert len(page) <= 10
+                found += [row.id for row in page]
+            assert found == sorted(row.id for row in expected)
 
 
 _HOLD = """
@@ -102,23 +154,33 @@ async def test_a_collection_of_another_length_is_told(kind: str, tmp_path: Path)
 
 
 @pytest.mark.parametrize("kind", EMBEDDED)
-async def test_what_mem0_wrote_is_read(kind: str, tmp_path: Path) -> None:
+async def test_what_mem0_wrote_is_read_and_what_we_write_is_read_by_mem0(kind: str, tmp_path: Path) -> None:
     provider, config = embedded_config(kind, tmp_path)
-    row = memory("alice", "by mem0", tag="x")
+    row, ours = memory("alice", "by mem0", tag="x"), memory("alice", "by us")
     theirs = building.build_vector_store(provider, config)
     theirs.insert(vectors=[at_cosine(0.8)], payloads=[dict(row.payload)], ids=[row.id])
-    async with opened(Mem0Store(provider, config, lambda: theirs)) as store:
+    close(theirs)
+    async with opened(Mem0Store(provider, config)) as store:
         (found,) = await store.search(QUERY, ALICE, 5)
         assert (found.id, found.payload) == (row.id, row.payload)
         assert found.score == pytest.approx(0.8, abs=1e-4)
-        ours = memory("alice", "by us")
         await store.insert([ours], [QUERY])
         assert await store.get(new_id()) is None
+    theirs = building.build_vector_store(provider, config)
+    nearest, other = theirs.search(query="", vectors=QUERY, top_k=5)
+    assert (nearest.id, nearest.payload, other.id) == (ours.id, dict(ours.payload), row.id)
+    close(theirs)
+
+
+def close(store: Any) -> None:
+    if client := getattr(store, "client", None):
+        client.close()
 
 
 _IN_A_PATCHED_PROCESS = """
 import dify_plugin, asyncio, sys
 from pathlib import Path
+from typing import Any
 from tests.contract.stores.conftest import embedded_store
 from tests.contract.stores.rows import QUERY, memory, spread
 from utils.stores.protocol import Owner

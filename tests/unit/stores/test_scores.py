@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from utils.mem0 import registry
-from utils.stores.mem0.traits import TRAITS
+from utils.stores.mem0.adapters import ADAPTERS
 from utils.stores.scores import SCALES, UNKNOWN, scale_of, unit, vector_distance
 
 COSINES = (1.0, 0.8, 0.5, 0.0, -0.5)
@@ -73,7 +73,7 @@ def test_a_scale_that_is_no_cosine_is_clamped_and_says_so(provider: str, config:
 def test_every_store_of_mem0_is_in_both_tables() -> None:
     registered = registry.providers("vector_store")
     assert SCALES.keys() == registered
-    assert TRAITS.keys() | {"pgvector"} == registered
+    assert ADAPTERS.keys() | {"pgvector"} == registered
 
 
 @pytest.mark.parametrize("provider", sorted(SCALES))

@@ -1,6 +1,6 @@
 """Payloads on their way into a store that cannot keep them as they are, and back again unchanged.
 
-Three things happen, each only where ``StoreTraits`` says so, and :func:`decode` undoes all of them:
+Three things happen, each only where the ``StoreAdapter`` says so, and :func:`decode` undoes all of them:
 
 * metadata a store has no place for (a nested object, a list of mixed types, an unusual key) go together into one JSON
   text;
@@ -17,7 +17,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from utils.stores.errors import rejected
-from utils.stores.mem0.traits import StoreTraits
+from utils.stores.mem0.adapter import StoreAdapter
 from utils.stores.protocol import SCOPE_KEYS
 
 _OWN_KEYS: Final = SCOPE_KEYS | {"data", "hash", "created_at", "updated_at"}
@@ -26,7 +26,7 @@ _JOINER: Final = "\u2060"
 _FENCE: Final = "```"
 
 
-def encode(payload: Mapping[str, Any], traits: StoreTraits) -> dict[str, Any]:
+def encode(payload: Mapping[str, Any], adapter: StoreAdapter) -> dict[str, Any]:
     """A payload as the store takes it.
 
     Raises:
@@ -36,15 +36,15 @@ def encode(payload: Mapping[str, Any], traits: StoreTraits) -> dict[str, Any]:
         plain: dict[str, Any] = json.loads(json.dumps(payload, allow_nan=False))
     except (TypeError, ValueError) as exc:
         raise rejected("store_bad_row", type(exc).__name__) from exc
-    fenced = _map_texts(plain, _break_fences) if traits.breaks_on_fences else plain
-    return fenced if traits.packs == "nothing" else _pack(fenced, traits)
+    fenced = _map_texts(plain, _break_fences) if adapter.breaks_on_fences else plain
+    return fenced if adapter.packs == "nothing" else _pack(fenced, adapter)
 
 
-def decode(stored: Mapping[str, Any] | None, traits: StoreTraits) -> dict[str, Any]:
+def decode(stored: Mapping[str, Any] | None, adapter: StoreAdapter) -> dict[str, Any]:
     """The payload that :func:`encode` made this of, or that somebody else stored."""
-    change = _join_fences if traits.breaks_on_fences else str
-    payload: dict[str, Any] = _map_texts(_unpack(dict(stored or {}), traits), change)
-    return {key: value for key, value in payload.items() if value is not None} if traits.merges else payload
+    change = _join_fences if adapter.breaks_on_fences else str
+    payload: dict[str, Any] = _map_texts(_unpack(dict(stored or {}), adapter), change)
+    return {key: value for key, value in payload.items() if value is not None} if adapter.merges else payload
 
 
 def without_leftovers(payload: Mapping[str, Any], old: Mapping[str, Any]) -> dict[str, Any]:
@@ -59,27 +59,27 @@ def without_leftovers(payload: Mapping[str, Any], old: Mapping[str, Any]) -> dic
     return {**gone, **kept}
 
 
-def _pack(payload: dict[str, Any], traits: StoreTraits) -> dict[str, Any]:
-    packed = {key: value for key, value in payload.items() if not _fits(key, value, traits)}
+def _pack(payload: dict[str, Any], adapter: StoreAdapter) -> dict[str, Any]:
+    packed = {key: value for key, value in payload.items() if not _fits(key, value, adapter)}
     plain = {key: value for key, value in payload.items() if key not in packed}
-    return {**plain, traits.pack_key: json.dumps(packed)} if packed else plain
+    return {**plain, adapter.pack_key: json.dumps(packed)} if packed else plain
 
 
-def _fits(key: str, value: Any, traits: StoreTraits) -> bool:
+def _fits(key: str, value: Any, adapter: StoreAdapter) -> bool:
     if key in _OWN_KEYS:
         return isinstance(value, str)
-    if traits.packs == "all" or key == traits.pack_key or not (key.isascii() and key.isidentifier()):
+    if adapter.packs == "all" or key == adapter.pack_key or not (key.isascii() and key.isidentifier()):
         return False
     if isinstance(value, str):
         return True
-    if traits.packs == "typed" or (isinstance(value, int) and abs(value) > _EXACT_INTEGER):
+    if adapter.packs == "typed" or (isinstance(value, int) and abs(value) > _EXACT_INTEGER):
         return False
     return isinstance(value, bool | int | float)
 
 
-def _unpack(stored: dict[str, Any], traits: StoreTraits) -> dict[str, Any]:
-    packed = stored.get(traits.pack_key)
-    if traits.packs == "nothing" or not isinstance(packed, str):
+def _unpack(stored: dict[str, Any], adapter: StoreAdapter) -> dict[str, Any]:
+    packed = stored.get(adapter.pack_key)
+    if adapter.packs == "nothing" or not isinstance(packed, str):
         return stored
     try:
         unpacked = json.loads(packed)
@@ -87,7 +87,7 @@ def _unpack(stored: dict[str, Any], traits: StoreTraits) -> dict[str, Any]:
         return stored
     if not isinstance(unpacked, dict):
         return stored  # somebody else's value under this key
-    del stored[traits.pack_key]
+    del stored[adapter.pack_key]
     return {**stored, **unpacked}
 
 

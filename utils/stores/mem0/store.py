@@ -1,7 +1,7 @@
 """Every vector store of mem0's registry, kept to the promises of ``Store``.
 
-What a store does wrong is in three tables (``store_traits``, ``scores``, ``store_payloads``), what is done about it in
-``store_collection``, where its calls run in ``store_engines``. This module ties them together and cuts long writes into
+What is particular about a store says its adapter (``adapters``), what its scores mean ``scores``, what is done about
+both ``collection``, where its calls run ``connection``. This module ties them together and cuts long writes into
 pieces, so that a read never waits for more than one of them.
 """
 
@@ -11,10 +11,9 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
-from utils.aio.gather import gather
+from utils.stores.mem0.adapters import adapter_of
 from utils.stores.mem0.collection import Collection
-from utils.stores.mem0.engine import Engine
-from utils.stores.mem0.traits import traits_of
+from utils.stores.mem0.connection import Connection
 from utils.stores.protocol import Owner, Row
 from utils.stores.scores import scale_of
 
@@ -29,25 +28,37 @@ class Mem0Store:
 
     Args:
         provider: mem0's name of the store.
-        config: its configuration, as ``build`` uses it.
-        build: makes the object; may block and connect.
+        config: its configuration.
+        embedding_dims: length of the vectors, where ``config`` gives none.
+        build: makes the object in another way than the adapter would; it is given the shared client, or None.
     """
 
-    def __init__(self, provider: str, config: Mapping[str, Any], build: Callable[[], Any]) -> None:
+    def __init__(
+        self,
+        provider: str,
+        config: Mapping[str, Any],
+        embedding_dims: int | None = None,
+        build: Callable[[Any], Any] | None = None,
+    ) -> None:
         self._provider = provider
         self._config = config
-        self._traits = traits_of(provider)
-        native = (self._traits.embedded(config) or self._traits.blocks) and not self._traits.grpc
-        self._engine = Engine(build, native=native, grpc=self._traits.grpc)
+        self._adapter = adapter_of(provider)
+        own = partial(self._adapter.build, provider, config, embedding_dims)
+        self._connection = Connection(self._adapter, config, build or own)
         self._collection: Collection | None = None
+
+    @property
+    def visible_after_s(self) -> float:
+        """Seconds for which :meth:`scan` and :meth:`page` may still show what was deleted."""
+        return self._adapter.visible_after_s
 
     async def open(self) -> None:
         """Build the store, which connects and creates the collection on most."""
         await self._call(lambda collection: None)
 
     async def close(self) -> None:
-        """Close the store's client, and with it an embedded engine."""
-        await self._engine.close()
+        """Close the store's client, and with it an embedded engine, unless another store uses it, too."""
+        await self._connection.close()
 
     async def check(self, dims: int | None) -> None:
         """Compare vector length and metric with the engine's, and read once."""
@@ -63,18 +74,20 @@ class Mem0Store:
         """See ``Store.search``; all tries are one call on the engine's thread."""
         return await self._call(lambda collection: collection.search(vector, owner, top_k, condition))
 
+    async def search_batch(self, vectors: Sequence[Sequence[float]], owner: Owner, top_k: int) -> list[list[Row]]:
+        """See ``Store.search_batch``; one after the other, in one call on the engine's thread."""
+        return await self._call(
+            lambda collection: [collection.search(vector, owner, top_k, None) for vector in vectors]
+        )
+
     async def page(
         self, owner: Owner, limit: int, offset: int = 0, condition: Condition | None = None
     ) -> tuple[list[Row], int]:
         """See ``Store.page``; reads all of the owner's rows, no store of mem0 has an offset."""
         return await self._call(lambda collection: collection.page(owner, limit, offset, condition))
 
-    async def search_batch(self, vectors: Sequence[Sequence[float]], owner: Owner, top_k: int) -> list[list[Row]]:
-        """See ``Store.search_batch``; one call each, so that others come in between."""
-        return await gather(*(self.search(vector, owner, top_k) for vector in vectors))
-
     async def scan(self, owner: Owner, after_id: str | None, limit: int) -> list[Row]:
-        """See ``Store.scan``."""
+        """See ``Store.scan``; at constant cost where the adapter ``scans``, else out of a listing of all rows."""
         return await self._call(lambda collection: collection.scan(owner, after_id, limit))
 
     async def insert(self, rows: Sequence[Row], vectors: Sequence[Sequence[float]]) -> None:
@@ -94,10 +107,10 @@ class Mem0Store:
             await self._call(partial(Collection.delete, memory_ids=some))
 
     async def _call[T](self, work: Callable[[Collection], T]) -> T:
-        return await self._engine.run(lambda store: work(self._over(store)))
+        return await self._connection.run(lambda store: work(self._over(store)))
 
     def _over(self, store: Any) -> Collection:
         if self._collection is None:
-            scale = scale_of(self._provider, self._config)
-            self._collection = Collection(store, self._provider, self._config, self._traits, scale)
+            adapter = self._adapter(store, self._config)
+            self._collection = Collection(adapter, self._provider, scale_of(self._provider, self._config))
         return self._collection

@@ -59,6 +59,8 @@ class PgvectorStore:
         exact_rows: up to how many memories a user is searched exactly.
     """
 
+    visible_after_s: Final = 0.0
+
     def __init__(
         self,
         config: PgvectorConfig,

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 
 from tests.contract.stores import strategies
 from utils.stores import filters
-from utils.stores.mem0.narrowing import equalities
+from utils.stores.mem0.pushdown import equalities
 
 
 @pytest.mark.parametrize(

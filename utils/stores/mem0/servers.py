@@ -1,0 +1,192 @@
+"""The vector stores that only run as servers, and in what mem0's class of each departs from the ordinary.
+
+Read in mem0's classes and in the vendors' documentation, not measured: none of them runs without an account or a
+server. What a user of one should know stands in its docstring.
+"""
+
+from __future__ import annotations
+
+from utils.stores.mem0.adapter import UNLIMITED, StoreAdapter
+
+
+class _InfoTellsLife(StoreAdapter):
+    """A store whose empty answers may hide an outage, while ``col_info`` raises or answers an empty excuse."""
+
+    hides_outages = True
+
+    def is_alive(self) -> bool:
+        """Ask for the collection's description."""
+        return bool(self.store.col_info())
+
+
+class _NamedInfoTellsLife(StoreAdapter):
+    """The same where ``col_info`` wants the name."""
+
+    hides_outages = True
+
+    def is_alive(self) -> bool:
+        """Ask for the collection's description."""
+        return bool(self.store.col_info(self.store.collection_name))
+
+
+class AzureAiSearch(StoreAdapter):
+    """Azure AI Search indexes within seconds of a change."""
+
+    breaks_on_fences = True
+    quiet_inserts = True
+    visible_after_s = 5.0
+
+
+class AzureMysql(StoreAdapter):
+    """Every search reads all of the user's rows."""
+
+
+class Baidu(StoreAdapter):
+    """Its scores are not turned into cosines."""
+
+
+class Cassandra(_InfoTellsLife):
+    """Every search and listing reads the whole table."""
+
+    list_at_least = UNLIMITED
+
+
+class Databricks(_InfoTellsLife):
+    """What is written is not found until the index is synchronised; a user's memories cannot be listed."""
+
+    lists = False
+    missing_is_key_error = True
+
+
+class Elasticsearch(_NamedInfoTellsLife):
+    """What is written is found after its refresh interval of one second, with which mem0 makes the index."""
+
+    search_cap = 10_000
+    list_cap = 10_000
+    merges = True
+    visible_after_s = 1.0
+
+
+class Langchain(StoreAdapter):
+    """A user's memories cannot be listed, an outage looks like none, scores are the wrapped client's own."""
+
+    lists = False
+
+
+class Mongodb(_InfoTellsLife):
+    """Its search index follows the collection by about a second; listings do not go through it."""
+
+    search_cap = 10_000
+    post_filters = True
+    merges = True
+    packs = "nested"
+    quiet_inserts = True
+
+
+class Neptune(StoreAdapter):
+    """Neptune Analytics."""
+
+    packs = "typed"
+    quiet_inserts = True
+
+
+class Opensearch(_NamedInfoTellsLife):
+    """What is written is found after its refresh interval of ten seconds, with which mem0 makes the index."""
+
+    search_cap = 10_000
+    list_cap = 10_000
+    post_filters = True
+    merges = True
+    visible_after_s = 10.0
+
+
+class Oracledb(StoreAdapter):
+    """The most ordinary one."""
+
+
+class Pinecone(_InfoTellsLife):
+    """Pinecone is eventually consistent, as a rule within seconds."""
+
+    search_cap = 10_000
+    list_cap = 10_000
+    packs = "nested"
+    visible_after_s = 10.0
+
+
+class Redis(StoreAdapter):
+    """Redis with its query engine."""
+
+    search_cap = 10_000
+    list_cap = 10_000
+    breaks_on_fences = True
+    not_in_ids = ","
+
+
+class S3Vectors(StoreAdapter):
+    """Amazon S3 Vectors."""
+
+    search_cap = 100
+    list_cap = 1000
+    packs = "nested"
+
+
+class Supabase(StoreAdapter):
+    """A user's memories cannot be listed. Supabase is PostgreSQL: provider pgvector reaches it, too."""
+
+    blocks = True  # psycopg2
+    search_cap = 1000
+    list_cap = 1000
+    lists = False
+    post_filters = True
+
+
+class Turbopuffer(StoreAdapter):
+    """Turbopuffer."""
+
+    search_cap = 1200
+    list_cap = 1200
+    packs = "nested"
+    hides_outages = True
+
+    def is_alive(self) -> bool:
+        """Ask for the first namespace: raises when there is no answer."""
+        next(iter(self.store.client.namespaces()), None)
+        return True
+
+
+class UpstashVector(StoreAdapter):
+    """Upstash Vector is eventually consistent, as a rule within seconds."""
+
+    search_cap = 1000
+    nested_query = True
+    not_in_ids = '"\\'
+    visible_after_s = 10.0
+
+
+class Valkey(_InfoTellsLife):
+    """It answers at most ten rows, to a search as to a listing."""
+
+    search_cap = 10
+    list_cap = 10
+    breaks_on_fences = True
+    missing_is_key_error = True
+    not_in_ids = ","
+
+
+class VertexAiVectorSearch(StoreAdapter):
+    """A user's memories cannot be listed."""
+
+    grpc = True
+    lists = False
+    packs = "typed"
+
+
+class Weaviate(StoreAdapter):
+    """It knows mem0's own payload keys only."""
+
+    grpc = True
+    list_cap = 10_000
+    merges = True
+    packs = "all"
+    pack_key = "category"
+    quiet_inserts = True
