@@ -73,9 +73,9 @@ def planned(ledger: Ledger) -> int:
     return int(count)
 
 
-def wait_until(condition: Callable[[], object], timeout_s: float = 60.0) -> None:
+def wait_until(condition: Callable[[], object], timeout_s: float = 60.0, every_s: float = 0.02) -> None:
     """Look again and again until ``condition`` holds: the state store tells nobody when it changes."""
     deadline = time.monotonic() + timeout_s
     while not condition():
         assert time.monotonic() < deadline, "it did not happen"
-        time.sleep(0.02)
+        time.sleep(every_s)
