@@ -6,18 +6,20 @@ field                     equal when the credentials agree on            used fo
 ``Identity.credentials``  every value of the form                        one opened set, kept by the runtime
 ``Identity.client``       which services are used, and how               who may carry out a write (its fingerprint)
 ``Identity.connection``   the vector store's block, the vectors' length  sharing one open vector store
+``Identity.address``      where the memories are today                   finding their scope
 ``Identity.scope``        where the memories live                        queues and history in the state store
 ``Identity.state``        where the plugin's own state lives             sharing one open state store
 ========================  =============================================  ==============================================
 
-All but ``state`` are SHA-256 in hex. A ``scope`` is unique within one state store only: keep it together with
-``state``. ``legacy_scope`` is what version 1 of the state store called the scope; a migration renames it.
+All but ``state`` are SHA-256 in hex. A scope is unique within one state store only: keep it together with ``state``.
 
 Where the state lives in the database of the vectors, the scope is the collection alone: a renamed host changes nothing,
-the queues and the history are in the same database still. Elsewhere the scope is the store's address without its
-secrets. A new password, model or pool size must not change it, and two stores must never share one. Where nothing in
-the configuration is an address (a cloud service that finds the customer's data by the key alone), the key itself has to
-tell the stores apart.
+the queues and the history are in the same database still. Elsewhere the credentials do not tell it (None): it is a
+random id kept with the collection, or else the address, settled when the store is first opened (``state.scopes``).
+
+The address is the store's without its secrets. A new password, model or pool size must not change it, and two stores
+must never share one. Where nothing in the configuration is an address (a cloud service that finds the customer's data
+by the key alone), the key itself has to tell the stores apart.
 """
 
 from __future__ import annotations
@@ -60,8 +62,8 @@ class Identity:
     credentials: str
     client: str
     connection: str
-    scope: str
-    legacy_scope: str
+    address: str
+    scope: str | None
     state: PostgresLocation | SqliteLocation
 
 
@@ -99,8 +101,8 @@ def identify(
         credentials=credentials_identity(credentials),
         client=client,
         connection=_sha256([store.model_dump(), embedding_dims]),
-        scope=_scope_beside_state(postgres, state) or address,
-        legacy_scope=address,
+        address=address,
+        scope=_scope_beside_state(postgres, state),
         state=state,
     )
 

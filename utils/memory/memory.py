@@ -57,7 +57,7 @@ class Memory:
 
     def __init__(self, settings: Settings, store: Store, state: StateStore, worker: Worker) -> None:
         self.settings = settings
-        self._scope = settings.identity.scope
+        self._scope = worker.scope
         width = settings.max_concurrent_memory_operations
         self._reads, self._writes = Lane("reads", width), Lane("writes", width)
         self._state, self._store = state, store

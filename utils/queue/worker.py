@@ -68,8 +68,8 @@ class Worker:
 
     def __init__(self, state: StateStore, scope: str) -> None:
         self.id = str(uuid.uuid4())
+        self.scope = scope
         self._state = state
-        self._scope = scope
         self._served: dict[Service, _Served] = {}
         self._wake = asyncio.Event()
         self._ended: dict[str, asyncio.Event] = {}
@@ -88,7 +88,7 @@ class Worker:
 
     async def _begin(self, service: Service) -> None:
         # Before anything is accepted: else others could take it for work that nobody serves.
-        await self._state.write(lambda conn: workers.seen(conn, self.id, self._scope, [service.fingerprint]))
+        await self._state.write(lambda conn: workers.seen(conn, self.id, self.scope, [service.fingerprint]))
         self._served[service] = _Served(service, now_s())
         self.wake()
         if not self._loops:
@@ -100,7 +100,7 @@ class Worker:
         """Whether writes accepted under these credentials are pending or in work."""
         if any(served.working for served in self._served.values() if served.service.fingerprint == fingerprint):
             return True
-        return fingerprint in await self._state.read(lambda conn: writes.fingerprints_with_work(conn, self._scope))
+        return fingerprint in await self._state.read(lambda conn: writes.fingerprints_with_work(conn, self.scope))
 
     async def leave(self, service: Service, timeout_s: float) -> None:
         """Serve these handlers no longer: give what is in work ``timeout_s`` seconds, then leave it to its lease's
@@ -177,7 +177,7 @@ class Worker:
     def _claim(self, conn: Any, service: Service, most: int) -> list[queues.Claim]:
         return queues.claim(
             conn,
-            scope=self._scope,
+            scope=self.scope,
             fingerprint=service.fingerprint,
             known=service.known,
             owner=self.id,
@@ -204,7 +204,7 @@ class Worker:
 
     async def _look_around(self) -> None:
         """Say which credentials are served, and take up what nobody serves any more."""
-        waiting = await self._state.read(lambda conn: writes.fingerprints_with_work(conn, self._scope))
+        waiting = await self._state.read(lambda conn: writes.fingerprints_with_work(conn, self.scope))
         lately = now_s() - _LATELY_S
         alive = [
             service
@@ -212,7 +212,7 @@ class Worker:
             if service.fingerprint in waiting or served.working or served.used_at > lately
         ]
         fingerprints = {service.fingerprint for service in alive}
-        await self._state.write(lambda conn: workers.seen(conn, self.id, self._scope, fingerprints))
+        await self._state.write(lambda conn: workers.seen(conn, self.id, self.scope, fingerprints))
         for service in alive:
             await self.take_up(service)
         await asyncio.sleep(_SEEN_S)
@@ -220,7 +220,7 @@ class Worker:
     async def take_up(self, service: Service, *, own: bool = False) -> None:
         """Put failed writes that these credentials may cure back in line (``writes.unpark``)."""
         fingerprint, known = service.fingerprint, service.known
-        revived = await self._state.write(lambda conn: writes.unpark(conn, self._scope, fingerprint, known, own=own))
+        revived = await self._state.write(lambda conn: writes.unpark(conn, self.scope, fingerprint, known, own=own))
         if revived:
             _log.info("failed writes taken up again: %d", revived)
             self.wake()

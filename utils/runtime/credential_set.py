@@ -17,6 +17,7 @@ from utils.errors import ServiceError
 from utils.runtime.shared import Shared
 
 if TYPE_CHECKING:
+    from utils.config.identity import Identity
     from utils.config.settings import Settings
     from utils.memory.memory import Memory
     from utils.queue.worker import Worker
@@ -87,8 +88,9 @@ class CredentialSet:
             acquired.push_async_callback(places.states.release, same.state)
             store = await places.stores.acquire(same.connection, lambda: build_store(settings))
             acquired.push_async_callback(places.stores.release, same.connection)
-            worker = await places.workers.acquire((same.state, same.scope), lambda: Worker(state, same.scope))
-            acquired.push_async_callback(places.workers.release, (same.state, same.scope))
+            scope = await _settled_scope(same, state, store)
+            worker = await places.workers.acquire((same.state, scope), lambda: Worker(state, scope))
+            acquired.push_async_callback(places.workers.release, (same.state, scope))
             self._acquired = acquired.pop_all()
         return Memory(settings, store, state, worker)
 
@@ -108,3 +110,12 @@ class CredentialSet:
         if memory is not None:
             await memory.close(drain_s)
             await self._acquired.aclose()
+
+
+async def _settled_scope(same: Identity, state: StateStore, store: Store) -> str:
+    """The scope of the store's queues and history. Only who meets an address for the first time asks the store."""
+    from utils.state import scopes
+
+    known = await state.read(lambda conn: scopes.of_address(conn, same.address))
+    scope = known or same.scope or await store.collection_id() or same.address
+    return await state.write(lambda conn: scopes.settle(conn, same.address, scope))

@@ -120,6 +120,14 @@ workers: Final = Table(
     Index("workers_of_fingerprint", "scope", "fingerprint", "seen_at"),
 )
 
+# Under which scope the store at an address is kept. An address is settled once and then never changes its scope.
+scopes: Final = Table(
+    "scopes",
+    metadata,
+    Column("address", String(64), primary_key=True),
+    Column("scope", String(64), nullable=False),
+)
+
 # What happened to every memory. One write changes a memory at most once, which makes recording it twice harmless.
 # Ids and times are text of any length: memories that others wrote hold what they like there.
 history: Final = Table(

@@ -140,6 +140,11 @@ class Store(Protocol):
                 numbers.
         """
 
+    async def collection_id(self) -> str | None:
+        """An id that is kept with the collection and goes where it goes, 64 hex digits, made by the first call; None
+        where the store has no place for one.
+        """
+
     async def get(self, memory_id: str) -> Row | None:
         """The memory with exactly this id, whoever owns it; None for an unknown or malformed id."""
 

@@ -75,9 +75,9 @@ PLACES = {
 }
 
 
-def test_the_scope_tells_stores_apart_and_nothing_else() -> None:
+def test_the_address_tells_stores_apart_and_nothing_else() -> None:
     seen = {
-        name: {read(vector_store=each, state_db_url=ELSEWHERE).identity.scope for each in same}
+        name: {read(vector_store=each, state_db_url=ELSEWHERE).identity.address for each in same}
         for name, same in PLACES.items()
     }
     assert {name: len(identities) for name, identities in seen.items()} == dict.fromkeys(PLACES, 1)
@@ -101,7 +101,7 @@ RENAMED = [
 
 def test_a_renamed_database_keeps_its_queues_and_its_history() -> None:
     assert len({read(vector_store=each).identity.scope for each in RENAMED}) == 1
-    assert len({read(vector_store=each).identity.legacy_scope for each in RENAMED}) == 4
+    assert len({read(vector_store=each).identity.address for each in RENAMED}) == 4
 
 
 @pytest.mark.parametrize(
@@ -112,9 +112,9 @@ def test_a_state_database_that_is_the_vectors_own_makes_no_difference(url: str) 
 
 
 @pytest.mark.parametrize("url", [ELSEWHERE, "postgresql://u:x@db.example/other", "postgresql://u:x@other/memories"])
-def test_the_state_in_another_database_tells_vectors_apart_by_their_address(url: str) -> None:
+def test_the_state_in_another_database_does_not_tell_the_scope(url: str) -> None:
     seen = read(state_db_url=url).identity
-    assert seen.scope == seen.legacy_scope != read().identity.scope
+    assert seen.scope is None and read().identity.scope is not None
 
 
 def test_collections_of_one_database_are_told_apart_by_name_and_schema() -> None:
@@ -131,8 +131,8 @@ def test_collections_of_one_database_are_told_apart_by_name_and_schema() -> None
 def test_what_version_1_of_the_state_store_has_written_is_still_known() -> None:
     """Computed by the first release: a migration finds its rows by them."""
     assert read().identity.client == "39cde54cd18d957146be904c34fec672158a5186e4477641ce6382cbbaf981d8"
-    assert read().identity.legacy_scope == "944a2d64ab6fe4361a29809df058f486f8c53f5aeebb5c40a6d7e29137a40280"
+    assert read().identity.address == "944a2d64ab6fe4361a29809df058f486f8c53f5aeebb5c40a6d7e29137a40280"
     pooled = read(vector_store=store("pgvector", **POSTGRES | {"user": "postgres.one"}))
-    assert pooled.identity.legacy_scope == "6836e02ad05d90344f40d7433ce125545c4d8508714e405f8e0215183e77effd"
+    assert pooled.identity.address == "6836e02ad05d90344f40d7433ce125545c4d8508714e405f8e0215183e77effd"
     qdrant = read(vector_store=store("qdrant", url="http://q:6333", api_key="a"))
-    assert qdrant.identity.legacy_scope == "0d9cc4e3dccd877fdc065205e289cc3bd6207de093f01e9e9039ff6c82116726"
+    assert qdrant.identity.address == "0d9cc4e3dccd877fdc065205e289cc3bd6207de093f01e9e9039ff6c82116726"

@@ -1,5 +1,5 @@
-"""Version 2: workers that can be seen, writes of several versions, due times that no clock can move, and
-why a memory was deleted.
+"""Version 2: workers that can be seen, scopes that outlive an address, due times that no clock can move, and why a
+memory was deleted.
 
 On PostgreSQL the step only adds and widens, so that a process of version 1 that is still running goes on until it is
 replaced. What it names is written out here: today's tables may be others tomorrow.
@@ -17,6 +17,7 @@ _BOTH = (
     "ALTER TABLE {schema}history ADD COLUMN reason varchar(16)",
     "CREATE TABLE {schema}workers (id varchar(64) NOT NULL, fingerprint varchar(64) NOT NULL,"
     " scope varchar(64) NOT NULL, seen_at double precision NOT NULL, PRIMARY KEY (id, fingerprint))",
+    "CREATE TABLE {schema}scopes (address varchar(64) NOT NULL PRIMARY KEY, scope varchar(64) NOT NULL)",
     "CREATE INDEX workers_of_fingerprint ON {schema}workers (scope, fingerprint, seen_at)",
 )
 _POSTGRESQL = (

@@ -9,11 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from utils.aio.blocking import run_blocking
 from utils.stores.mem0.adapters import adapter_of
 from utils.stores.mem0.collection import Collection
 from utils.stores.mem0.connection import Connection
+from utils.stores.mem0.folder_id import collection_id
 from utils.stores.protocol import Owner, Row
 from utils.stores.scores import scale_of
 
@@ -63,6 +66,13 @@ class Mem0Store:
     async def check(self, dims: int | None) -> None:
         """Compare vector length and metric with the engine's, and read once."""
         await self._call(lambda collection: collection.check(dims))
+
+    async def collection_id(self) -> str | None:
+        """See ``Store.collection_id``; an embedded engine keeps it in a file of its folder, servers have no place."""
+        folder = self._adapter.shared_folder(self._config)
+        if folder is None:
+            return None
+        return await run_blocking(collection_id, Path(folder), str(self._config.get("collection_name") or "mem0"))
 
     async def get(self, memory_id: str) -> Row | None:
         """See ``Store.get``."""

@@ -16,6 +16,8 @@ on an existing table is built ``CONCURRENTLY``: it blocks neither readers nor wr
 from __future__ import annotations
 
 import hashlib
+import re
+import secrets
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
@@ -32,6 +34,7 @@ HALFVEC_INDEX_DIMS: Final = 4000  # and on half-precision ones
 _ITERATIVE_SCAN_SINCE: Final = (0, 8)  # before it, an index scan cannot fill top_k for one owner
 _CREATE_TIMEOUT_MS: Final = 60_000  # per statement, waiting for another creator included
 _NAME_BYTES: Final = 63  # PostgreSQL cuts longer identifiers
+_ID_MARK: Final = "mem0_dify_id="
 _CREATE_LOCK: Final = "mem0_dify create"
 _BUILD_LOCK: Final = "mem0_dify index"
 _UUID_OID: Final = 2950
@@ -177,6 +180,42 @@ async def _create(conn: Connection, name: str, dims: int, ann: AnnKind | None) -
         table = await _describe(conn, name, ann)
         for index in table.indexes if table else ():
             await conn.execute(_create_index(name, index, concurrently=False))
+
+
+async def collection_id(conn: Connection, table: Table) -> str | None:
+    """The id in the comment on the table, written there by the first who asks; None for a user who may not.
+
+    A comment moves with a dump, a renamed host and a renamed database; what else it says stays.
+
+    Raises:
+        psycopg.Error: as the database says.
+    """
+    if (found := await _id_in_comment(conn, table))[0] is not None:
+        return found[0]
+    try:
+        async with conn.transaction():
+            # Two who find no id would both write one, and the first would go by one that is not there any more.
+            await conn.execute(
+                "SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", [f"{_CREATE_LOCK} {table.name}"]
+            )
+            known, comment = await _id_in_comment(conn, table)
+            if known is not None:
+                return known
+            made = secrets.token_hex(32)
+            text = f"{comment} {_ID_MARK}{made}".strip()
+            await conn.execute(
+                sql.SQL("COMMENT ON TABLE {} IS {}").format(sql.Identifier(table.name), sql.Literal(text))
+            )
+            return made
+    except psycopg.errors.InsufficientPrivilege:  # a table of somebody else's
+        return None
+
+
+async def _id_in_comment(conn: Connection, table: Table) -> tuple[str | None, str]:
+    cursor = await conn.execute("SELECT coalesce(obj_description(%s::oid, 'pg_class'), '')", [table.oid])
+    [(comment,)] = await cursor.fetchall()
+    found = re.search(rf"{_ID_MARK}([0-9a-f]{{64}})", comment)
+    return found and found[1], comment
 
 
 async def _create_extension(conn: Connection) -> None:

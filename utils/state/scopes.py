@@ -1,0 +1,59 @@
+"""Scopes: under which name a vector store's queues and history are kept, whatever its address is today.
+
+A store has a scope of its own for as long as its memories exist. Where nothing better tells them, the scope is the
+address; then a renamed host would be another store, with an empty history and somebody else's pending writes. So what
+was found out once about an address is kept here, and rows that stand under the address itself are moved.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy import Connection, delete, func, literal, select, update
+from sqlalchemy.dialects import postgresql, sqlite
+
+from utils.state.tables import DUE_NOW, history, scopes, write_queues, writes
+
+
+def of_address(conn: Connection, address: str) -> str | None:
+    """The scope of the store at ``address``; None when nobody has settled it."""
+    scope: str | None = conn.execute(select(scopes.c.scope).where(scopes.c.address == address)).scalar()
+    return scope
+
+
+def settle(conn: Connection, address: str, scope: str) -> str:
+    """The scope of the store at ``address``: ``scope``, unless another process was faster. What stands under the
+    address itself, as version 1 of the state store kept it, is moved to the scope.
+
+    Args:
+        conn: an open transaction.
+        address: where the store is now (``Identity.address``).
+        scope: what it would be called.
+    """
+    insert: Any = postgresql.insert if conn.dialect.name == "postgresql" else sqlite.insert
+    conn.execute(insert(scopes).values(address=address, scope=scope).on_conflict_do_nothing())
+    settled = of_address(conn, address) or scope
+    if settled != address and _is_used(conn, address):
+        _move(conn, address, settled, insert)
+    return settled
+
+
+def _is_used(conn: Connection, scope: str) -> bool:
+    """Whether anything stands under ``scope``; a look into indexes."""
+    return any(
+        conn.execute(select(literal(1)).where(table.c.scope == scope).limit(1)).first()
+        for table in (write_queues, writes, history)
+    )
+
+
+def _move(conn: Connection, old: str, new: str, insert: Any) -> None:
+    """A process of version 1 may be at work under the old scope: without its queue's row it can commit nothing more."""
+    if conn.dialect.name == "postgresql":
+        conn.execute(select(func.set_config("statement_timeout", "0", True)))  # a history may have millions of rows
+    for table in (writes, history):
+        conn.execute(update(table).where(table.c.scope == old).values(scope=new))
+    queue = write_queues.c
+    queues = select(literal(new), queue.user_id, literal(DUE_NOW), queue.waiting_since).where(queue.scope == old)
+    moved = insert(write_queues).from_select(["scope", "user_id", "due_at", "waiting_since"], queues)
+    conn.execute(moved.on_conflict_do_update(index_elements=[queue.scope, queue.user_id], set_={"due_at": DUE_NOW}))
+    conn.execute(delete(write_queues).where(queue.scope == old))
