@@ -61,12 +61,17 @@ def _with_few_marks(text: str) -> str:
     return "".join(kept)
 
 
-def capped(text: str, most: int) -> str:
-    """The beginning of ``text`` that costs at most ``most``, where an ASCII character costs 1 and any other 4.
+def cost(text: str) -> int:
+    """What a text costs a model: an ASCII character 1, any other 4.
 
     The weights follow tokenisers: about four ASCII characters make a token, while a CJK character is one or more of
     its own.
     """
+    return len(text) if text.isascii() else sum(1 if character.isascii() else 4 for character in text)
+
+
+def capped(text: str, most: int) -> str:
+    """The beginning of ``text`` whose :func:`cost` is at most ``most``."""
     if 4 * len(text) <= most:
         return text
     spent = 0

@@ -1,4 +1,4 @@
-"""One user's long text keeps nobody else waiting."""
+"""Long texts: one user's keeps nobody else waiting, and long memories leave room for what is said."""
 
 from __future__ import annotations
 
@@ -23,3 +23,20 @@ def test_the_longest_message_of_one_user_leaves_the_searches_of_another_in_time(
         if plugin.pending("alice") == 0:
             break
     assert plugin.texts("alice") == ["sends full stops"]
+
+
+def test_long_memories_leave_room_for_the_message(
+    postgres_site: Site[PostgresLedger], stand_in_model: StandInModel
+) -> None:
+    plugin = postgres_site.start()
+    memories = [f"Note {number} on tea. " + "Tea is mentioned here." * 800 for number in range(20)]
+    for memory in memories:
+        plugin.accept("alice", memory, infer=False)
+    plugin.drain("alice")
+    stand_in_model.control.script({"memory": [{"event": "UPDATE", "id": "0", "text": "Likes green tea."}]})
+    plugin.accept("alice", "I like green tea.")
+    plugin.drain("alice")
+    assert len(str(stand_in_model.control.prompts[-1])) < 30_000
+    assert "I like green tea." in str(stand_in_model.control.prompts[-1])
+    # The model saw the beginning of each note only, so its new text for one replaces none of them.
+    assert set(plugin.texts("alice")) == {*memories, "Likes green tea."}

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Final, Literal
 
-from utils.text import clean
+from utils.text import capped, clean, cost
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,14 +34,24 @@ class Turn:
 
 @dataclass(frozen=True, slots=True)
 class Offered:
-    """A stored memory shown to the model under a short id (``"0"``, ``"1"`` …), never its real one."""
+    """A stored memory shown to the model under a short id (``"0"``, ``"1"`` …), never its real one.
+
+    ``cut`` says that ``text`` is its beginning alone: a new text for the whole memory cannot be made of that.
+    """
 
     short_id: str
     text: str
+    cut: bool = False
 
 
 # Every character after which str.splitlines() begins a new line; a reader of the prompt may split at any of them.
 _LINE_BREAK: Final = re.compile("\r\n|[\n\r\v\f\x1c-\x1e\x85\u2028\u2029]")
+# Costs (``text.capped``, four to a token) of what is shown of stored memories. A memory may have 20,000 characters, and
+# twenty are shown: uncut they filled a prompt of 1.9 million characters. Small local models often have room for 8,000
+# tokens in all. A usual memory has a hundred characters and is never cut.
+_MAX_OFFERED_COST: Final = 4_000
+_MAX_OFFERED_TOTAL_COST: Final = 16_000
+_MIN_OFFERED_COST: Final = 200  # of each that comes after the total has been spent, so that it can be recognised
 _QUOTED: Final = 500  # characters quoted from either end of an unusable answer
 _WEEKDAYS: Final = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
 
@@ -107,6 +117,22 @@ _INSTRUCTIONS: Final = """\
 The caller's own instructions on what to keep. They come before the rules under "What to keep"; the shape of the \
 answer stays:
 """
+
+
+def offer(texts: Sequence[str]) -> list[Offered]:
+    """Stored memories as the model is shown them: numbered, and cut where they are long.
+
+    Args:
+        texts: the memories' texts, those that matter most first; of later ones less is shown when room runs out.
+    """
+    offered: list[Offered] = []
+    left = _MAX_OFFERED_TOTAL_COST
+    for number, text in enumerate(map(clean, texts)):
+        shown = capped(text, max(min(_MAX_OFFERED_COST, left), _MIN_OFFERED_COST))
+        left -= cost(shown)
+        cut = len(shown) < len(text)
+        offered.append(Offered(str(number), f"{shown} […]" if cut else shown, cut))
+    return offered
 
 
 def added_message(

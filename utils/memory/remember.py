@@ -9,7 +9,7 @@ dropped silently.
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Final
@@ -87,15 +87,20 @@ async def _inferred(models: Models, write_id: str, request: Add, candidates: Seq
     said = [prompts.Turn("user", request.user, None), prompts.Turn("assistant", request.assistant, None)]
     turns = [turn for turn in said if turn.text]
     offered = {str(index): row for index, row in enumerate(candidates)}
-    shown = [prompts.Offered(short_id, row.text) for short_id, row in offered.items()]
+    shown = prompts.offer([row.text for row in candidates])
     chars = sum(len(turn.text) for turn in turns)
     messages = await _off_loop(lambda: prompts.added_message(turns, shown, now, request.instructions), chars)
     answered = await ask(await models.chat_model(), messages, offered.keys())
-    return reconcile(answered, offered, request, _new_ids(write_id))
+    cut_ids = {memory.short_id for memory in shown if memory.cut}
+    return reconcile(answered, offered, request, _new_ids(write_id), cut_ids)
 
 
 def reconcile(
-    answered: Iterable[ProposedChange], offered: dict[str, Row], request: Add, new_id: Callable[[], str]
+    answered: Iterable[ProposedChange],
+    offered: dict[str, Row],
+    request: Add,
+    new_id: Callable[[], str],
+    cut_ids: Collection[str] = (),
 ) -> list[Change]:
     """The model's answer as changes of real memories; a text that is stored already changes nothing.
 
@@ -104,6 +109,8 @@ def reconcile(
         offered: the memories the model saw, by the short id it saw.
         request: the write, for its time, metadata and agent.
         new_id: gives the id of the next added memory.
+        cut_ids: short ids of the memories the model saw the beginning of. A new text for one of them is added beside
+            it: as a replacement it would drop what the model has not seen.
     """
     changes = []
     stored = {normalized(row.text) for row in offered.values()}
@@ -113,7 +120,7 @@ def reconcile(
             changes.append(deletion(row, request.at))
         elif answer.event == "DELETE" or normalized(answer.text) in stored:
             continue
-        elif answer.event == "UPDATE" and row is not None:
+        elif answer.event == "UPDATE" and row is not None and answer.memory not in cut_ids:
             changes.append(_update(row, answer.text, request))
         else:
             changes.append(_add(new_id(), answer.text, request))

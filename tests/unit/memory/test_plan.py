@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import uuid
+from collections.abc import Collection
 from typing import Any, Literal
 
 import pytest
@@ -62,9 +63,11 @@ def answered(event: Literal["ADD", "UPDATE", "DELETE"], text: str = "", memory: 
     return ProposedChange(event=event, text=text, memory=memory, type=None, date=None, steps=())
 
 
-def reconciled(*answers: ProposedChange, offered: dict[str, Row] | None = None) -> list[Change]:
+def reconciled(
+    *answers: ProposedChange, offered: dict[str, Row] | None = None, cut_ids: Collection[str] = ()
+) -> list[Change]:
     ids = iter(f"new-{number}" for number in range(9))
-    return remember.reconcile(answers, offered or {}, Add(at=AT, metadata={"k": 1}), lambda: next(ids))
+    return remember.reconcile(answers, offered or {}, Add(at=AT, metadata={"k": 1}), lambda: next(ids), cut_ids)
 
 
 def test_an_update_replaces_the_offered_memory_and_keeps_its_birthday() -> None:
@@ -77,6 +80,13 @@ def test_an_update_replaces_the_offered_memory_and_keeps_its_birthday() -> None:
         "lives in Rome",
     )
     assert (change.created_at, change.changed_at, change.agent_id) == ("2025-01-01T00:00:00+00:00", AT, "app")
+
+
+def test_a_memory_the_model_saw_the_beginning_of_is_not_replaced() -> None:
+    offered = {"0": stored("lives in Oslo"), "1": stored("likes tea")}
+    replaced = (answered("UPDATE", "lives in Rome", "0"), answered("UPDATE", "likes coffee", "1"))
+    changes = reconciled(*replaced, offered=offered, cut_ids={"0"})
+    assert [(change.event, change.text) for change in changes] == [("ADD", "lives in Rome"), ("UPDATE", "likes coffee")]
 
 
 def test_a_text_that_is_stored_already_changes_nothing() -> None:

@@ -11,7 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from utils.memory.prompts import Offered, Turn, added_message, conversation, corrected
+from utils.memory.prompts import Offered, Turn, added_message, conversation, corrected, offer
+from utils.text import clean, cost
 
 NOW = datetime(2026, 3, 5, 14, 20, tzinfo=UTC)
 BUILDERS = (added_message, conversation)
@@ -157,3 +158,27 @@ def test_a_long_answer_is_quoted_from_both_ends() -> None:
     assert len(data) - len(asked[1]["content"]) < 1_500
     assert "begin" in data
     assert "end" in data
+
+
+def test_memories_of_usual_length_are_offered_as_they_are() -> None:
+    texts = ["lives in Porto", "用户喜欢喝茶"] * 10
+    assert offer(texts) == [Offered(str(number), text) for number, text in enumerate(texts)]
+
+
+@pytest.mark.parametrize("letter", ["x", "茶", "\n", "\u2028", "\0"])
+def test_twenty_huge_memories_leave_room_for_the_messages(letter: str) -> None:
+    offered = offer([letter * 190_000 + "end"] * 20)
+    _, data = both(added_message([Turn("user", "I like tea")], offered, NOW, None))
+    assert cost(data) < 22_000
+    assert [memory["id"] for memory in offered_in(data)] == [str(number) for number in range(20)]
+    assert data.endswith("user: I like tea")
+
+
+@given(st.lists(st.text(st.characters(codec="utf-8"), max_size=30).map(lambda text: text * 300), max_size=20))
+def test_an_offered_memory_is_whole_or_said_to_be_cut(texts: list[str]) -> None:
+    for memory, text in zip(offer(texts), texts, strict=True):
+        if memory.cut:
+            assert memory.text.endswith(" […]")
+            assert clean(text).startswith(memory.text.removesuffix(" […]"))
+        else:
+            assert memory.text == clean(text)
