@@ -21,9 +21,9 @@ LIST_KEYS: Final = ("memory", "memories", "facts")
 TEXT_KEYS: Final = ("text", "memory", "fact")
 
 _MAX_CHARS: Final = 100_000  # far above any model's output limit for this request
-# What json_repair is given. Its time grows with the square of the length, and with the depth: at these bounds hostile
-# text takes it 3 s (measured; 18 s for 100,000 opening braces). 8,000 characters are 2,000 tokens, mem0's limit of an
-# answer; four brackets within one another are what a real answer has.
+# What json_repair is given. Its time grows with the square of the length, and with the depth: within these bounds
+# hostile text takes it 3 s (measured; 18 s for 100,000 opening braces). 8,000 characters are 2,000 tokens, mem0's limit
+# of an answer; of a longer one the entries within them are taken. A real answer has four brackets within one another.
 _MAX_REPAIRED_CHARS: Final = 8_000
 _MAX_REPAIRED_DEPTH: Final = 20
 
@@ -164,9 +164,9 @@ def _last_answer(text: str) -> Found | None:
 
 def _repaired(text: str, before: list[Any]) -> Found | None:
     """The values ``before``, which are sound, and the JSON that ``text`` begins with, which is faulty or breaks off."""
-    match = _COMPLETE.match(text)
+    match = _COMPLETE.match(text, 0, _MAX_REPAIRED_CHARS)
     complete = match[0] if match else ""
-    if len(complete) > _MAX_REPAIRED_CHARS or _is_deep(complete):
+    if _is_deep(complete):
         return None
     rest = text[len(complete) :]
     in_list = text.startswith("[")

@@ -134,6 +134,8 @@ def test_nothing_worth_keeping_is_an_answer(raw: str) -> None:
         "[" * 50_000,
         '{"a":' * 50_000,
         "x" * 200_000,
+        '{"text": [' + "{1" * 4_000 + "}",  # json_repair takes minutes for these two
+        '{text: ["a",' + '"a' * 20_000 + "}",
     ],
 )
 def test_what_is_no_answer(raw: str | None) -> None:
@@ -197,6 +199,14 @@ def test_contradictions_are_resolved(changes: list[tuple[str, str, str]], resolv
 def test_what_is_left_out_of_an_answer_is_said(raw: str, kept: list[str]) -> None:
     assert [change.text for change in read(raw, OFFERED).changes] == kept
     assert read(raw, OFFERED).left_out
+
+
+def test_of_a_long_answer_that_breaks_off_the_beginning_is_taken() -> None:
+    texts = [f"likes tea number {number}" for number in range(1_000)]
+    answer = read(answered(*({"event": "ADD", "text": text} for text in texts))[:-10], OFFERED)
+    assert len(answer.changes) > 100
+    assert [change.text for change in answer.changes] == texts[: len(answer.changes)]
+    assert answer.left_out
 
 
 def test_types_dates_and_steps_are_read_when_asked_for() -> None:
