@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from utils import params
 from utils.errors import InvalidInput
 from utils.memory.answers import ShapeError, read
-from utils.memory.prompts import Offered, Turn, added_message, corrected
+from utils.memory.prompts import Turn, added_message, corrected, offer
 from utils.stores import values
 from utils.text import capped, clean, normalized, windows
 
@@ -43,7 +43,7 @@ shapes = st.builds(
 
 
 def prompt(text: str) -> Any:
-    return added_message([Turn("user", text)], [Offered("0", text)], NOW, text)
+    return added_message([Turn("user", text)], offer([text] * 3), NOW, text)
 
 
 def asked_again(text: str) -> Any:
@@ -99,7 +99,7 @@ def check(function: Callable[[str], Any], pattern: str, length: int) -> None:
     ids=["clean", "normalized", "capped", "windows", "prompt", "corrected", "params", "values"],
 )  # fmt: skip
 @given(pattern=st.sampled_from(REPEATED) | shapes)
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=25, deadline=None)
 @example(pattern=".")
 @example(pattern="\u0301\u0316")
 def test_time_grows_with_the_text(function: Callable[[str], Any], pattern: str) -> None:
@@ -107,7 +107,7 @@ def test_time_grows_with_the_text(function: Callable[[str], Any], pattern: str) 
 
 
 @given(pattern=st.sampled_from(REPEATED) | shapes)
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=25, deadline=None)
 def test_time_to_read_an_answer_grows_with_the_answer(pattern: str) -> None:
     """Up to the longest that is read at all."""
     check(read_answer, pattern, 10_000)

@@ -66,8 +66,7 @@ class Lazy[T: Closable]:
             async with asyncio.timeout(_MAX_BUILD_S):
                 return await thread.run(self._build_mapped)
         except TimeoutError as exc:
-            reason = f"not ready within {_MAX_BUILD_S:g} s"
-            raise ServiceUnavailable("service_unavailable", part=self._part, reason=reason) from exc
+            raise ServiceUnavailable("service_unavailable", part=self._part, reason=type(exc).__name__) from exc
         finally:
             thread.close()
 
