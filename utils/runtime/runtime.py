@@ -127,7 +127,8 @@ class Runtime:
         except (concurrent.futures.TimeoutError, concurrent.futures.CancelledError):
             running.cancel()
             _log.warning("credentials let pass unchecked: no outcome within %.0f s", _VALIDATION_TIMEOUT_S)
-        self.validated(settings)
+        else:
+            self.validated(settings)
 
     def validated(self, settings: Settings) -> None:
         """Note that these credentials work now: with their next call, what failed for them is tried once more."""

@@ -16,8 +16,9 @@ from utils.errors import CredentialError
 
 _CONNECT_TIMEOUT_S: Final = 2.0
 _URL_KEYS: Final = ("url", "uri", "endpoint", "azure_endpoint")
+_URL_ENDINGS: Final = ("_url", "_uri")
 _NESTED_KEYS: Final = ("llm", "config", "azure_kwargs")
-_PORTS: Final = {"http": 80, "https": 443, "bolt": 7687, "neo4j": 7687}
+_PORTS: Final = {"http": 80, "https": 443, "bolt": 7687, "neo4j": 7687, "redis": 6379, "rediss": 6379, "valkey": 6379}
 
 
 def explain_address(config: Mapping[str, Any], where: str) -> CredentialError | None:
@@ -36,14 +37,14 @@ def explain_address(config: Mapping[str, Any], where: str) -> CredentialError | 
 def service_address(config: Mapping[str, Any]) -> tuple[str, int] | None:
     """Host and port of the service; None where the config has none."""
     for key, value in config.items():
-        if isinstance(value, str) and (key in _URL_KEYS or key.endswith("_base_url")):
+        if isinstance(value, str) and (key in _URL_KEYS or key.endswith(_URL_ENDINGS)):
             if address := _address_of_url(value):
                 return address
         elif isinstance(value, Mapping) and key in _NESTED_KEYS and (address := service_address(value)):
             return address
-    host, port = config.get("host"), config.get("port")
-    if isinstance(host, str) and "://" not in host and isinstance(port, int | str) and str(port).isdecimal():
-        return host, int(port)
+    host, port = config.get("host"), str(config.get("port", ""))
+    if isinstance(host, str) and port.isdecimal():
+        return host.rpartition("://")[2].rstrip("/"), int(port)  # Elasticsearch's host has a scheme
     return None
 
 
