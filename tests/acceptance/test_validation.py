@@ -345,7 +345,9 @@ def test_a_folder_that_an_open_set_uses_can_be_validated(
     plugin.call("add_memory", user_id="alice", user="I like tea.", infer=False)
     plugin.drain("alice")
     assert plugin.process.validate(qdrant_credentials).error is None
-    assert plugin.process.validate({**qdrant_credentials, "language": "ja_JP"}).error is None
+    changed = json.loads(qdrant_credentials[STORE])
+    changed["config"] |= {"on_disk": False, "collection_name": "another"}
+    assert plugin.process.validate({**qdrant_credentials, STORE: json.dumps(changed)}).error is None
     assert plugin.texts("alice") == ["I like tea."]
 
 
