@@ -15,9 +15,11 @@ import psycopg
 from psycopg import errors
 
 from utils.errors import ServiceError, ServiceRefused, ServiceRejected, ServiceUnavailable, mapped_by
+from utils.messages import Sentence
 from utils.models.sdk_errors import map_error, status_of
 
 PART: Final = "vector_store"
+CLOSED: Final = Sentence("reason_closed", {})
 _NOT_FOUND: Final = 404
 _REFUSED: Final = (errors.InvalidAuthorizationSpecification, errors.InvalidPassword, errors.InsufficientPrivilege)
 # Lasting although psycopg counts them as operational: a definition beyond a limit of the server.
@@ -46,7 +48,7 @@ def rejected(key: str, reason: str, **params: str | int) -> ServiceRejected:
     return ServiceRejected(key, part=PART, reason=reason, retry_after_s=None, **params)
 
 
-def unavailable(reason: str) -> ServiceUnavailable:
+def unavailable(reason: str | Sentence) -> ServiceUnavailable:
     """A passing fault of the vector store."""
     return ServiceUnavailable("service_unavailable", part=PART, reason=reason)
 
@@ -72,7 +74,7 @@ def connection_error(exc: psycopg.OperationalError) -> ServiceError:
     """
     asked = exc.pgconn is not None and (exc.pgconn.used_password or exc.pgconn.needs_password)
     if asked:
-        return ServiceRefused("service_refused", part=PART, reason="connection refused after authentication started")
+        return ServiceRefused("service_refused", part=PART, reason=type(exc).__name__)
     return database_error(exc)
 
 

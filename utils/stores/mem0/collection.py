@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final
 
+from utils.messages import Sentence
 from utils.stores.errors import rejected, unavailable
 from utils.stores.mem0.adapter import StoreAdapter
 from utils.stores.mem0.payloads import decode, encode, without_leftovers
@@ -123,7 +124,7 @@ class Collection:
         prepared_vectors, payloads = map(list, zip(*fresh.values(), strict=True))
         self._adapter.insert(list(fresh), prepared_vectors, payloads)
         if self._adapter.quiet_inserts and any(self._find(memory_id) is None for memory_id in fresh):
-            raise unavailable("insert not confirmed")
+            raise unavailable(Sentence("reason_not_confirmed", {}))
 
     def update(self, row: Row, vector: Sequence[float]) -> None:
         """See ``Store.update``: always vector and payload, as one alone loses the other on some stores."""
@@ -246,7 +247,7 @@ class Collection:
 
     def _make_sure_it_is_alive(self) -> None:
         if not self._adapter.is_alive():
-            raise unavailable("no answer")
+            raise unavailable(Sentence("reason_no_answer", {}))
 
     # -- what goes in
 

@@ -22,7 +22,7 @@ import gevent.monkey
 
 from utils.aio.blocking import NativeThread, ThreadPool, run_in_executor
 from utils.errors import ServiceError
-from utils.stores.errors import engine_errors, unavailable
+from utils.stores.errors import CLOSED, engine_errors, unavailable
 from utils.stores.mem0.adapter import Config, StoreAdapter
 
 _log: Final = logging.getLogger(__name__)
@@ -84,7 +84,7 @@ class Connection:
             ServiceError: what the store or its client raised, mapped; also after :meth:`close`.
         """
         if self._closed:
-            raise unavailable("closed")
+            raise unavailable(CLOSED)
         if not self._native:
             return await run_in_executor(self._run, call)
         if self._thread is None:

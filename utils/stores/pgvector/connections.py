@@ -24,7 +24,7 @@ from psycopg_pool import AsyncConnectionPool, PoolClosed, PoolTimeout
 
 from utils.aio.deadline import operation_timeout_s
 from utils.errors import Overloaded, ServiceError
-from utils.stores.errors import database_error, unavailable
+from utils.stores.errors import CLOSED, database_error, unavailable
 from utils.stores.pgvector.sessions import Login, Session
 from utils.stores.pgvector.statements import Statement
 
@@ -173,7 +173,7 @@ class Connections:
                     async with self._login.connection():
                         await self._start_pool()
         if self._pool is None:
-            raise unavailable("closed")
+            raise unavailable(CLOSED)
         return self._pool
 
     def _is_out_of_touch(self, pool: _Pool) -> bool:

@@ -21,7 +21,7 @@ from psycopg import sql
 from psycopg.adapt import AdaptersMap
 
 from utils.errors import ServiceError
-from utils.stores.errors import connection_error, database_error, unavailable
+from utils.stores.errors import CLOSED, connection_error, database_error, unavailable
 from utils.stores.pgvector.statements import Statement
 from utils.stores.pgvector.vector import Vector, VectorBinaryDumper, VectorTextDumper
 
@@ -132,7 +132,7 @@ class Login:
             ServiceUnavailable: it cannot be reached.
         """
         if self._closed:
-            raise unavailable("closed")
+            raise unavailable(CLOSED)
         try:
             conn = await Session.connect(self.conninfo, prepare_threshold=None, **self.arguments)
         except psycopg.OperationalError as exc:
