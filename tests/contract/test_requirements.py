@@ -14,8 +14,9 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 PACKED = ("main.py", "provider", "tools", "utils")
-# Whoever uses these stores installs their packages, see ``utils/mem0/packages.py``; only their adapters import them.
-WITH_A_STORE = {"faiss", "grpc", "numpy"}
+# Whoever uses FAISS, a store that speaks gRPC, or a graph, installs its package (``utils/mem0/packages.py``); only what
+# serves that one imports it.
+WITH_A_STORE = {"faiss", "grpc", "neo4j", "numpy"}
 
 
 def imported() -> set[str]:
