@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final, cast
 from sqlalchemy import Connection
 
 from utils.config.state_location import PostgresLocation
-from utils.errors import ServiceUnavailable
+from utils.errors import ServiceRejected, ServiceUnavailable
 from utils.memory import remember
 from utils.memory.plan import Change, Plan, apply, transaction
 from utils.memory.requests import VERSION, Add, Delete, DeleteAll, Update, read
@@ -139,9 +139,14 @@ class DeleteAllHandler:
     async def _pass(self, write: Write, lease: Lease, request: DeleteAll) -> bool:
         """Delete every memory that is shown; whether there was any."""
         owner, after_id = Owner(write.user_id, request.agent_id), None
-        while rows := await self._store.scan(owner, after_id, _BATCH):
-            await self._delete(write, lease, rows, request.at)
-            after_id = rows[-1].id
+        try:
+            while rows := await self._store.scan(owner, after_id, _BATCH):
+                await self._delete(write, lease, rows, request.at)
+                after_id = rows[-1].id
+        except ServiceRejected as exc:
+            # A store that lists only so many cannot go on from an id; the next pass sees what has moved up.
+            if after_id is None or exc.key != "store_cannot_list":
+                raise
         return after_id is not None
 
     async def _delete(self, write: Write, lease: Lease, rows: list[Row], at: str) -> None:

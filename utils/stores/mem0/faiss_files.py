@@ -27,6 +27,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from utils.mem0 import registry
+from utils.messages import Sentence
 from utils.stores.errors import rejected, unavailable
 
 _LOCK_FILE: Final = ".mem0_dify.lock"
@@ -49,7 +50,7 @@ class FaissFolder:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as exc:
             self._lock.close()
-            raise unavailable("folder in use by another process") from exc
+            raise unavailable(Sentence("reason_folder_in_use", {})) from exc
         self._collections: dict[str, FaissCollection] = {}
 
     def collection(self, name: str) -> FaissCollection:

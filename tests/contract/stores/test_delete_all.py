@@ -1,0 +1,57 @@
+"""``delete_all`` over stores that list only some of a user's memories, or list deleted ones for a while."""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+import pytest
+
+from tests.contract.stores.awkward import AwkwardStore
+from tests.contract.stores.conftest import opened
+from tests.contract.stores.rows import DIMS, QUERY, memory, spread
+from utils.memory import handlers
+from utils.memory.requests import DeleteAll
+from utils.stores.mem0.store import Mem0Store
+from utils.stores.protocol import Owner, Row
+
+
+class Deleting(handlers.DeleteAllHandler):
+    """The handler as it is, but for the state store: what it would record is counted here."""
+
+    def __init__(self, store: Mem0Store) -> None:
+        super().__init__(store, cast("Any", None))
+        self.recorded: set[str] = set()
+
+    async def _delete(self, write: Any, lease: Any, rows: list[Row], at: str) -> None:
+        self.recorded |= {row.id for row in rows}
+        await self._store.delete([row.id for row in rows])
+
+    async def _deleted(self, write: Any) -> int:
+        return len(self.recorded)
+
+    async def run(self, user_id: str) -> None:
+        write = type("Write", (), {"user_id": user_id})
+        await self._delete_rows(cast("Any", write), cast("Any", None), DeleteAll(at="2026-01-01T00:00:00+00:00"))
+
+
+@pytest.mark.parametrize(
+    ("provider", "awkward"),
+    [
+        ("valkey", AwkwardStore(answers=10, raises_key_error=True)),
+        ("opensearch", AwkwardStore(late_listings=3)),
+        ("oracledb", AwkwardStore()),
+    ],
+)
+async def test_all_of_a_users_memories_go_and_nobody_elses(
+    provider: str, awkward: AwkwardStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(handlers, "_LOOK_AGAIN_S", 0.0)
+    store = Mem0Store(provider, {"embedding_model_dims": DIMS}, build=lambda client: awkward)
+    async with opened(store):
+        await store.insert([memory("alice") for _ in range(95)], spread(95))
+        await store.insert([memory("bob")], [QUERY])
+        deleting = Deleting(store)
+        await deleting.run("alice")
+        assert len(deleting.recorded) == 95
+        assert await store.page(Owner("alice"), 5) == ([], 0)
+        assert (await store.page(Owner("bob"), 5))[1] == 1
