@@ -45,9 +45,9 @@ def embedded_site(
     return Site(plugin_process, credentials, SqliteLedger(state_folder))
 
 
-@pytest.mark.parametrize("embedded_site", ["chroma", "faiss", "milvus"], indirect=True)
+@pytest.mark.parametrize("embedded_site", ["chroma", "milvus"], indirect=True)
 def test_notes_through_kills_on_every_engine(embedded_site: Site[SqliteLedger], stand_in_model: StandInModel) -> None:
-    notes_through_kills(embedded_site, stand_in_model, kills=3, writes_per_user=10, seed=11)
+    notes_through_kills(embedded_site, stand_in_model, kills=2, writes_per_user=8, seed=11)
 
 
 @pytest.mark.parametrize("embedded_site", ["faiss"], indirect=True)
@@ -87,7 +87,7 @@ def test_killed_in_the_middle_of_writing_faiss_files(
 
 @pytest.mark.parametrize("embedded_site", ["faiss"], indirect=True)
 def test_moves_through_kills_on_faiss(embedded_site: Site[SqliteLedger], stand_in_model: StandInModel) -> None:
-    moves_through_kills(embedded_site, stand_in_model, kills=3, writes_per_user=10, seed=12)
+    moves_through_kills(embedded_site, stand_in_model, kills=2, writes_per_user=8, seed=12)
 
 
 @pytest.mark.long

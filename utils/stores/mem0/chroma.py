@@ -1,6 +1,6 @@
 """Chroma: a server, or embedded over a folder.
 
-The clients of one folder in one process share their engine by Chroma's own means.
+The clients of one folder in one process share their engine by Chroma's own means. A killed process loses nothing.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """Milvus: a server, or Milvus Lite over a file, which is a gRPC server inside this process.
 
 mem0's default metric is L2; new collections had better say COSINE. The clients of one file in one process share their
-engine by Milvus Lite's own means.
+engine by Milvus Lite's own means. A killed process loses nothing; Milvus Lite does not force its log to the disk, so a
+power failure may cost the last writes.
 """
 
 from __future__ import annotations
