@@ -3,16 +3,30 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from datetime import UTC, datetime
+from typing import Any
 
 import pytest
 
+from playground.credentials import Endpoint, credential_set, pgvector_block
+from playground.postgres import Database
 from tests.plugin import Plugin
+from tests.transaction_pooler import TransactionPooler
 
 
-@pytest.fixture(params=["pgvector", "qdrant"])
+@pytest.fixture
+def pooled_credentials(endpoint: Endpoint, database: Database) -> Iterator[dict[str, Any]]:
+    """A credential set on a database behind a pooler that gives every transaction another session."""
+    with TransactionPooler(database) as pooler:
+        yield credential_set(endpoint, pgvector_block(pooler.database))
+
+
+@pytest.fixture(params=["pgvector", "pooled", "qdrant"])
 def plugin(request: pytest.FixtureRequest) -> Plugin:
-    """A plugin in asynchronous mode on PostgreSQL with pgvector, or on embedded Qdrant with SQLite state."""
+    """A plugin in asynchronous mode on PostgreSQL with pgvector, with and without a transaction pooler in between, or
+    on embedded Qdrant with SQLite state.
+    """
     process = request.getfixturevalue("plugin_process")
     return Plugin(process(), request.getfixturevalue(f"{request.param}_credentials"))
 
