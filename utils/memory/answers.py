@@ -19,7 +19,7 @@ from pydantic import BaseModel, BeforeValidator, ValidationError, model_validato
 from utils.memory.answer_json import LIST_KEYS, TEXT_KEYS, Found, ShapeError, find, has_shape
 from utils.text import clean, normalized
 
-__all__ = ["Answer", "Event", "ProposedChange", "ShapeError", "read"]
+__all__ = ["Event", "ModelAnswer", "ProposedChange", "ShapeError", "read"]
 
 Event = Literal["ADD", "UPDATE", "DELETE"]
 _TYPES: Final = frozenset({"semantic", "episodic", "procedural"})
@@ -47,7 +47,7 @@ class ProposedChange:
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class ModelAnswer:
     """What an answer asks for.
 
     Attributes:
@@ -62,7 +62,7 @@ class Answer:
     left_out: str = ""
 
 
-def read(raw: str | dict[str, Any] | None, offered_ids: Collection[str], with_types: bool = False) -> Answer:
+def read(raw: str | dict[str, Any] | None, offered_ids: Collection[str], with_types: bool = False) -> ModelAnswer:
     """What an answer asks for. Of several changes to one memory the last UPDATE counts, else the DELETE.
 
     Args:
@@ -86,7 +86,7 @@ def read(raw: str | dict[str, Any] | None, offered_ids: Collection[str], with_ty
         left_out = 'an entry of the list has no valid "event", "id" or "text"'
     known = [item for item in items if item.changed_id is None or item.changed_id in offered_ids]
     changes = [change for item in known if (change := _change(item, with_types)) is not None]
-    return Answer(_one_per_text(_one_per_memory(changes)), len(items) - len(known), left_out)
+    return ModelAnswer(_one_per_text(_one_per_memory(changes)), len(items) - len(known), left_out)
 
 
 def _entries(value: Any) -> list[Any]:

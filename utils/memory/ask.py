@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from utils.aio.blocking import run_blocking, run_in_executor
 from utils.errors import UnusableAnswer
-from utils.memory.answers import Answer, ProposedChange, ShapeError, read
+from utils.memory.answers import ModelAnswer, ProposedChange, ShapeError, read
 from utils.memory.prompts import corrected
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ async def ask(
     return answer.changes
 
 
-def _read_last(raw: str, offered_ids: Collection[str], with_types: bool) -> Answer:
+def _read_last(raw: str, offered_ids: Collection[str], with_types: bool) -> ModelAnswer:
     """What an answer asks for after which there is no other.
 
     Raises:

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from utils.memory.answers import Answer, ProposedChange, ShapeError, read
+from utils.memory.answers import ModelAnswer, ProposedChange, ShapeError, read
 from utils.text import normalized
 
 TEA = '{"memory": [{"event": "ADD", "text": "likes tea"}]}'
@@ -281,7 +281,7 @@ JSON = st.recursive(
 )
 
 
-def sound(answer: Answer) -> None:
+def sound(answer: ModelAnswer) -> None:
     """What the flow relies on, whatever was answered."""
     concerned = [change.memory for change in answer.changes if change.memory is not None]
     assert len(concerned) == len(set(concerned))
