@@ -332,6 +332,33 @@ def test_credentials_that_are_never_saved_carry_nothing_out(
     assert plugin.texts("alice") == ["I like tea."]
 
 
+def test_a_write_that_failed_waits_for_credentials_that_are_used(
+    plugin_process: Callable[..., PluginProcess],
+    pgvector_credentials: dict[str, Any],
+    database: Database,
+    stand_in_model: StandInModel,
+) -> None:
+    """Neither other credentials on trial nor its own take it up; the next call with its own does."""
+    stand_in_model.control.set(unauthorised=True, verbatim=True)
+    plugin = Plugin(plugin_process(), pgvector_credentials)
+    plugin.accept("alice", "I like tea.")
+    plugin.drain("alice")
+    stand_in_model.control.set(unauthorised=False)
+    before = _recorded_writes(database)
+    trial = {**pgvector_credentials, LLM: json.dumps(_other_key(pgvector_credentials[LLM]))}
+    for credentials in (trial, pgvector_credentials):
+        assert plugin.process.validate(credentials).error is None
+        assert _recorded_writes(database) == before
+    assert plugin.call("search_memory", user_id="alice", query="tea").status == "SUCCESS"
+    plugin.drain("alice")
+    assert plugin.texts("alice") == ["I like tea."]
+
+
+def _recorded_writes(database: Database) -> list[tuple[Any, ...]]:
+    with psycopg.connect(database.uri) as session:
+        return session.execute("SELECT * FROM mem0_dify.writes").fetchall()
+
+
 def _other_key(pasted: str) -> dict[str, Any]:
     parsed: dict[str, Any] = json.loads(pasted)
     parsed["config"]["api_key"] = "another"
