@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal, NamedTuple
 
 from utils.mem0.building import build_vector_store
+from utils.messages import Sentence
 from utils.stores.errors import is_missing, unavailable
 
 if TYPE_CHECKING:
@@ -181,6 +182,6 @@ def _rows(answer: Any) -> list[Any]:
     if isinstance(answer, tuple):
         answer = answer[0]
     if answer is None:
-        raise unavailable("no answer")
+        raise unavailable(Sentence("reason_no_answer", {}))
     rows = list(answer)
     return list(rows[0]) if rows and isinstance(rows[0], list) else rows
