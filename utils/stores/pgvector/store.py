@@ -327,22 +327,25 @@ def _storable(owner: Owner) -> bool:
 
 
 def _by_vector(owner: Owner, count: int, found: Iterable[tuple[Any, ...]]) -> list[list[Row]]:
-    """The rows of ``(number of the vector from 1, id, payload, distance)``, by vector."""
+    """The owner's rows of ``(number of the vector from 1, id, payload, distance)``, by vector."""
     answers: list[list[Row]] = [[] for _ in range(count)]
-    for number, *row in found:
-        answers[number - 1] += _owned(owner, [row])
+    for number, memory_id, payload, distance in found:
+        if _is_owned(owner, payload):
+            score = None if distance is None else _similarity(distance)  # a row without a vector has no distance
+            answers[number - 1].append(Row(memory_id, payload, score))
     return answers
 
 
 def _owned(owner: Owner, found: Iterable[Sequence[Any]]) -> list[Row]:
-    """The rows of ``(id, payload, distance if searched for)`` that are the owner's: the statement said so, in SQL's
-    terms, where the number 7 and the text "7" are one user.
+    """The owner's rows of ``(id, payload)``."""
+    return [Row(memory_id, payload) for memory_id, payload in found if _is_owned(owner, payload)]
+
+
+def _is_owned(owner: Owner, payload: object) -> bool:
+    """Whether a payload found is the owner's. The statement said so in SQL's terms, where the number 7 and the text "7"
+    are one user; a row of nulls stands for nothing found.
     """
-    return [
-        Row(memory_id, payload, _similarity(distance[0]) if distance and distance[0] is not None else None)
-        for memory_id, payload, *distance in found
-        if memory_id is not None and isinstance(payload, dict) and owner.owns(payload)
-    ]
+    return isinstance(payload, dict) and owner.owns(payload)
 
 
 def _similarity(distance: float) -> float:
