@@ -129,7 +129,7 @@ class Connections:
                 async with pool.connection() as conn:
                     return await self._answer(conn, statement)
             except psycopg.Error as exc:
-                if isinstance(exc, PoolTimeout) and not self._is_out_of_touch(pool):
+                if isinstance(exc, PoolTimeout) and self._in_use > 0:  # without a server nobody is served, either
                     raise Overloaded("error_store_overload") from exc
                 # Only what never reached a living session is sent again: the server was restarted since, or somebody
                 # else noticed that and closed this pool while we waited in it.
