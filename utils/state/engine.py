@@ -155,13 +155,14 @@ def _prepare_session(connection: psycopg.Connection[Any], record: ConnectionPool
     prepared statements to others. It shows by the process number (see ``stores.pgvector.sessions.is_shared``).
     """
     told = connection.info.backend_pid
+    before = connection.autocommit  # SQLAlchemy has set it already: a read must not become a transaction
     connection.autocommit = True
     shared = connection.execute("SELECT pg_backend_pid()").fetchone() != (told,)
     if not shared:
         # SET, not a start-up option: poolers refuse unknown start-up options
         connection.execute(f"SET {_STATEMENT_TIMEOUT}; SET {_IDLE_TIMEOUT}")
         connection.prepare_threshold = _PREPARE_THRESHOLD
-    connection.autocommit = False
+    connection.autocommit = before
     record.info[_SHARED] = shared
 
 
