@@ -35,8 +35,6 @@ _SCHEME: Final = re.compile(r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*)://")
 _PAIRS: Final = re.compile(r"\s*[a-z_]+\s*=")
 _LONE_PERCENT: Final = re.compile(r"%(?![0-9A-Fa-f]{2})")
 _PORTS: Final = re.compile(r"(\d{1,5})?(,(\d{1,5})?)*", re.ASCII)
-_SEARCH_PATH: Final = re.compile(r"(?:-c\s*|--)search_path\s*=\s*((?:\\.|\S)+)")
-_USUAL_SCHEMAS: Final = ("public", '"$user",public', "$user,public")
 _URL_ONLY: Final = frozenset({"ssl"})  # libpq reads ssl=true in a URL for the sake of JDBC's
 
 
@@ -173,13 +171,6 @@ def address(parameters: Mapping[str, str]) -> tuple[str, str, str]:
         host = f"service={parameters['service']}"  # its file says which host
     port = ",".join(each or _DEFAULT_PORT for each in parameters.get("port", "").split(","))
     return host.lower(), port, parameters.get("dbname") or parameters.get("user", "")
-
-
-def search_path(parameters: Mapping[str, str]) -> str:
-    """The schemas a session looks for its tables in, as far as ``options`` say; empty for the usual ones."""
-    said = _SEARCH_PATH.findall(parameters.get("options", ""))
-    schemas = said[-1].replace(" ", "") if said else ""
-    return "" if schemas in _USUAL_SCHEMAS else schemas
 
 
 def tenant(user: str) -> str:

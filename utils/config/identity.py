@@ -6,16 +6,12 @@ field                     equal when the credentials agree on            used fo
 ``Identity.credentials``  every value of the form                        one opened set, kept by the runtime
 ``Identity.client``       which services are used, and how               who may carry out a write (its fingerprint)
 ``Identity.connection``   the vector store's block, the vectors' length  sharing one open vector store
-``Identity.address``      where the memories are today                   finding their scope
-``Identity.scope``        where the memories live                        queues and history in the state store
+``Identity.address``      where the memories are today                   finding their scope (``state.scopes``)
 ``Identity.state``        where the plugin's own state lives             sharing one open state store
 ========================  =============================================  ==============================================
 
-All but ``state`` are SHA-256 in hex. A scope is unique within one state store only: keep it together with ``state``.
-
-Where the state lives in the database of the vectors, the scope is the collection alone: a renamed host changes nothing,
-the queues and the history are in the same database still. Elsewhere the credentials do not tell it (None): it is a
-random id kept with the collection, or else the address, settled when the store is first opened (``state.scopes``).
+All but ``state`` are SHA-256 in hex. ``beside_state`` says whether the memories live in the very database of the state:
+queues and history then know them by the collection alone, and a renamed host changes nothing.
 
 The address is the store's without its secrets. A new password, model or pool size must not change it, and two stores
 must never share one. Where nothing in the configuration is an address (a cloud service that finds the customer's data
@@ -63,7 +59,7 @@ class Identity:
     client: str
     connection: str
     address: str
-    scope: str | None
+    beside_state: bool
     state: PostgresLocation | SqliteLocation
 
 
@@ -102,7 +98,7 @@ def identify(
         client=client,
         connection=_sha256([store.model_dump(), embedding_dims]),
         address=address,
-        scope=_scope_beside_state(postgres, state),
+        beside_state=_is_beside(postgres, state),
         state=state,
     )
 
@@ -113,14 +109,10 @@ def is_temporary(store: Block) -> bool:
     return keys is not None and all(is_missing(store.config.get(key)) for key in keys)
 
 
-def _scope_beside_state(postgres: PgvectorConfig | None, state: PostgresLocation | SqliteLocation) -> str | None:
-    """The collection alone, if its vectors live in the state's own database; None if they do not."""
+def _is_beside(postgres: PgvectorConfig | None, state: PostgresLocation | SqliteLocation) -> bool:
     if postgres is None or not isinstance(state, PostgresLocation):
-        return None
-    connection = dsn.parameters_of(postgres.conninfo)
-    if _database(connection) != _database(dsn.parameters_of(state.conninfo)):
-        return None
-    return _sha256(["pgvector beside the state", dsn.search_path(connection), postgres.collection_name])
+        return False
+    return _database(dsn.parameters_of(postgres.conninfo)) == _database(dsn.parameters_of(state.conninfo))
 
 
 def _postgres_address(postgres: PgvectorConfig) -> list[str]:

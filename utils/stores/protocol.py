@@ -140,9 +140,13 @@ class Store(Protocol):
                 numbers.
         """
 
-    async def collection_id(self) -> str | None:
-        """An id that is kept with the collection and goes where it goes, 64 hex digits, made by the first call; None
-        where the store has no place for one.
+    async def collection_id(self, beside_state: bool) -> str | None:
+        """What the collection is known by whatever its address is, 64 hex digits; None where the store cannot tell.
+
+        Args:
+            beside_state: the state lives in the same database: there the collection's name and schema are enough.
+                Elsewhere it is a random id that is kept with the collection and goes where it goes, made by the first
+                call.
         """
 
     async def get(self, memory_id: str) -> Row | None:

@@ -84,8 +84,8 @@ def test_the_address_tells_stores_apart_and_nothing_else() -> None:
     assert len(set().union(*seen.values())) == len(PLACES)
 
 
-def test_other_models_leave_the_scope_alone() -> None:
-    assert read(embedder=embedder(model="large")).identity.scope == read().identity.scope
+def test_other_models_leave_the_address_alone() -> None:
+    assert read(embedder=embedder(model="large")).identity.address == read().identity.address
 
 
 # --- the state beside the vectors
@@ -99,33 +99,21 @@ RENAMED = [
 ]
 
 
-def test_a_renamed_database_keeps_its_queues_and_its_history() -> None:
-    assert len({read(vector_store=each).identity.scope for each in RENAMED}) == 1
+def test_a_renamed_database_has_another_address_and_is_beside_its_state_still() -> None:
+    assert all(read(vector_store=each).identity.beside_state for each in RENAMED)
     assert len({read(vector_store=each).identity.address for each in RENAMED}) == 4
 
 
 @pytest.mark.parametrize(
     "url", ["postgresql://carol:x@DB.example:5432/memories", "host=db.example dbname=memories user=carol", ""]
 )
-def test_a_state_database_that_is_the_vectors_own_makes_no_difference(url: str) -> None:
-    assert read(state_db_url=url).identity.scope == read().identity.scope
+def test_a_state_database_may_be_named_that_is_the_vectors_own(url: str) -> None:
+    assert read(state_db_url=url).identity.beside_state
 
 
 @pytest.mark.parametrize("url", [ELSEWHERE, "postgresql://u:x@db.example/other", "postgresql://u:x@other/memories"])
-def test_the_state_in_another_database_does_not_tell_the_scope(url: str) -> None:
-    seen = read(state_db_url=url).identity
-    assert seen.scope is None and read().identity.scope is not None
-
-
-def test_collections_of_one_database_are_told_apart_by_name_and_schema() -> None:
-    stores = [
-        store("pgvector", **POSTGRES),
-        store("pgvector", **POSTGRES, collection_name="notes"),
-        store("pgvector", **POSTGRES, options="-c search_path=tenant_a"),
-        store("pgvector", **POSTGRES, options="-csearch_path=tenant_b -c work_mem=64MB"),
-        store("pgvector", **POSTGRES, options="--search_path=tenant_b,public"),
-    ]
-    assert len({read(vector_store=each).identity.scope for each in stores}) == len(stores)
+def test_the_state_in_another_database_is_not_beside_the_vectors(url: str) -> None:
+    assert not read(state_db_url=url).identity.beside_state
 
 
 def test_what_version_1_of_the_state_store_has_written_is_still_known() -> None:

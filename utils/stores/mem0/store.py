@@ -67,7 +67,7 @@ class Mem0Store:
         """Compare vector length and metric with the engine's, and read once."""
         await self._call(lambda collection: collection.check(dims))
 
-    async def collection_id(self) -> str | None:
+    async def collection_id(self, beside_state: bool) -> str | None:
         """See ``Store.collection_id``; an embedded engine keeps it in a file of its folder, servers have no place."""
         folder = self._adapter.shared_folder(self._config)
         if folder is None:

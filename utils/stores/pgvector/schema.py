@@ -16,6 +16,7 @@ on an existing table is built ``CONCURRENTLY``: it blocks neither readers nor wr
 from __future__ import annotations
 
 import hashlib
+import json
 import re
 import secrets
 from dataclasses import dataclass
@@ -182,7 +183,21 @@ async def _create(conn: Connection, name: str, dims: int, ann: AnnKind | None) -
             await conn.execute(_create_index(name, index, concurrently=False))
 
 
-async def collection_id(conn: Connection, table: Table) -> str | None:
+async def id_by_name(conn: Connection, name: str) -> str:
+    """The id of the collection ``name`` within this database: of its schema, or of the one it would be made in.
+
+    The schema may hang on the role (``"$user"``, a setting of its own), so only the server can tell it.
+    """
+    cursor = await conn.execute(
+        "SELECT coalesce((SELECT relnamespace::regnamespace::text FROM pg_class WHERE oid = to_regclass(%s)),"
+        " current_schema())",
+        [sql.Identifier(name).as_string()],
+    )
+    [(schema,)] = await cursor.fetchall()
+    return hashlib.sha256(json.dumps(["pgvector beside the state", schema, name]).encode()).hexdigest()
+
+
+async def id_in_comment(conn: Connection, table: Table) -> str | None:
     """The id in the comment on the table, written there by the first who asks; None for a user who may not.
 
     A comment moves with a dump, a renamed host and a renamed database; what else it says stays.
@@ -190,7 +205,7 @@ async def collection_id(conn: Connection, table: Table) -> str | None:
     Raises:
         psycopg.Error: as the database says.
     """
-    if (found := await _id_in_comment(conn, table))[0] is not None:
+    if (found := await _read_comment(conn, table))[0] is not None:
         return found[0]
     try:
         async with conn.transaction():
@@ -198,7 +213,7 @@ async def collection_id(conn: Connection, table: Table) -> str | None:
             await conn.execute(
                 "SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", [f"{_CREATE_LOCK} {table.name}"]
             )
-            known, comment = await _id_in_comment(conn, table)
+            known, comment = await _read_comment(conn, table)
             if known is not None:
                 return known
             made = secrets.token_hex(32)
@@ -211,7 +226,7 @@ async def collection_id(conn: Connection, table: Table) -> str | None:
         return None
 
 
-async def _id_in_comment(conn: Connection, table: Table) -> tuple[str | None, str]:
+async def _read_comment(conn: Connection, table: Table) -> tuple[str | None, str]:
     cursor = await conn.execute("SELECT coalesce(obj_description(%s::oid, 'pg_class'), '')", [table.oid])
     [(comment,)] = await cursor.fetchall()
     found = re.search(rf"{_ID_MARK}([0-9a-f]{{64}})", comment)

@@ -32,7 +32,15 @@ from utils.errors import ServiceError, ServiceRejected
 from utils.stores.errors import database_errors, rejected
 from utils.stores.pgvector import statements
 from utils.stores.pgvector.connections import Connections, shares
-from utils.stores.pgvector.schema import AnnKind, Table, build_indexes, collection_id, find_or_create, index_state
+from utils.stores.pgvector.schema import (
+    AnnKind,
+    Table,
+    build_indexes,
+    find_or_create,
+    id_by_name,
+    id_in_comment,
+    index_state,
+)
 from utils.stores.pgvector.sessions import Login, is_shared
 from utils.stores.pgvector.sizes import EXACT_ROWS, OwnerSizes
 from utils.stores.pgvector.vector import Vector
@@ -114,14 +122,14 @@ class PgvectorStore:
         if table is not None and dims is not None:
             self._fits(table, dims)
 
-    async def collection_id(self) -> str | None:
-        """See ``Store.collection_id``; it stands in the comment on the table."""
+    async def collection_id(self, beside_state: bool) -> str | None:
+        """See ``Store.collection_id``; the random one stands in the comment on the table."""
         table = await self._collection()
-        if table is None:
-            return None
         async with self._login.connection() as conn:
             with database_errors():
-                return await collection_id(conn, table)
+                if beside_state:
+                    return await id_by_name(conn, self._config.collection_name)
+                return None if table is None else await id_in_comment(conn, table)
 
     async def get(self, memory_id: str) -> Row | None:
         """The memory with this id; one statement."""
