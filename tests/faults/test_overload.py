@@ -46,3 +46,24 @@ def test_writes_that_wait_for_a_sick_model_refuse_nobody(
     assert plugin.pending("alice") == len(notes)
     plugin.drain("alice")
     assert plugin.texts("alice") == notes
+
+
+def test_memories_that_are_locked_keep_nobody_from_having_writes_accepted(
+    postgres_site: Site[PostgresLedger], stand_in_model: StandInModel
+) -> None:
+    """Somebody builds an index by hand: changes of the memories wait, and accepting changes none."""
+    stand_in_model.control.set(verbatim=True)
+    plugin = postgres_site.start()
+    plugin.accept("alice", "note", infer=False)
+    plugin.drain("alice")
+    users = [f"user-{number}" for number in range(15)]
+    waiting = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+    with postgres_site.ledger.memories_held():
+        for user_id in users[:10]:
+            plugin.accept(user_id, "a note", infer=False)
+        wait_until(lambda: postgres_site.ledger.rows(waiting)[0][0] >= 6)
+        for user_id in users[10:]:
+            plugin.accept(user_id, "a note", infer=False)
+        assert postgres_site.ledger.rows(waiting)[0][0] >= 6, "they still wait: nobody was let through by a time-out"
+    plugin.drain(*users)
+    assert all(plugin.texts(user_id) == ["a note"] for user_id in users)

@@ -47,3 +47,17 @@ def test_a_synchronous_caller_is_told_soon_and_nothing_is_done_afterwards(
     assert plugin.call("search_memory", user_id="alice", query="tea", timeout=30).results == []
     assert plugin.call("add_memory", user_id="alice", user="Alice likes cake.").status == "SUCCESS"
     assert plugin.texts("alice") == ["Alice likes cake."]
+
+
+def test_a_delete_all_that_is_refused_ends_nothing(site: Site[Ledger], stand_in_model: StandInModel) -> None:
+    """Alice's add waits for its next attempt, so it does not count; Bob's fill the lane."""
+    stand_in_model.control.set(verbatim=True, failure_share=1.0, failure_kinds=("500",), failing_endpoints=["chat"])
+    plugin = site.start(max_concurrent_memory_operations=1)
+    first = plugin.accept("alice", "Alice likes tea.")
+    attempts = "SELECT attempts FROM mem0_dify_writes WHERE id = ?"
+    wait_until(lambda: site.ledger.rows(attempts, first)[0][0] >= 3)
+    stand_in_model.control.set(failure_share=0.0, chat_latency_s=60.0)
+    for number in range(2):
+        plugin.accept("bob", f"Bob likes coffee {number}.")
+    assert plugin.call("delete_all_memories", user_id="alice").status == "OVERLOAD"
+    assert site.ledger.rows("SELECT status FROM mem0_dify_writes WHERE id = ?", first) == [("pending",)]

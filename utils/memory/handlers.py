@@ -165,7 +165,7 @@ class DeleteAllHandler:
             for statement in statements:
                 shared.send(_cursor(conn), statement)  # type: ignore[union-attr]  # there are none without it
 
-        await self._state.write(commit)
+        await self._state.write_changes(commit)
         if shared is None:
             lease.must_be_held()
             await self._store.delete([row.id for row in rows])

@@ -218,26 +218,34 @@ class Memory:
             waited_for=not self.settings.async_mode,
         )
         async with self._writes.enter():
-            if not await self._accept(write, request):
-                raise Overloaded("error_overload", limit=self._writes.most_pending)
+            await self._accept(write, request)
         if self.settings.async_mode:
             after_answer(self._worker.wake)
             return WriteResult(write.id)
         self._worker.wake()
         return await self._outcome(write.id)
 
-    async def _accept(self, write: writes.NewWrite, request: WriteRequest) -> bool:
-        """Record the write; False when too many are waiting. A delete_all ends what it makes pointless."""
+    async def _accept(self, write: writes.NewWrite, request: WriteRequest) -> None:
+        """Record the write. A delete_all ends what it makes pointless, in the same transaction.
+
+        Raises:
+            Overloaded: too many are waiting; nothing has been recorded, and nothing ended.
+        """
         most_pending = self._writes.most_pending
+
+        def accept(conn: Connection) -> None:
+            if not writes.accept(conn, write, most_pending):
+                raise Overloaded("error_overload", limit=most_pending)  # what was ended before it is undone
+
         if not isinstance(request, DeleteAll):
-            return await self._state.write_statement(lambda conn: writes.accept(conn, write, most_pending))
+            return await self._state.write_statement(accept)
         kinds = SUPERSEDED_BY_DELETE_ALL if request.agent_id is None else SUPERSEDED_BY_DELETE_ALL_OF_AGENT
 
-        def accept(conn: Connection) -> bool:
+        def end_and_accept(conn: Connection) -> None:
             writes.supersede(conn, write.scope, write.user_id, kinds, request.agent_id)
-            return writes.accept(conn, write, most_pending)
+            accept(conn)
 
-        return await self._state.write(accept)
+        return await self._state.write(end_and_accept)
 
     async def _outcome(self, write_id: str) -> WriteResult:
         """Wait until the write has ended, whoever ends it.

@@ -23,7 +23,7 @@ from utils.errors import LeaseLost, PluginError, ServiceError, Superseded
 from utils.queue import retry
 from utils.queue.handler import Outcome, Service
 from utils.queue.lease import Lease, now_s
-from utils.state import queues, workers, writes
+from utils.state import queues, scopes, workers, writes
 from utils.state.engine import StateStore
 from utils.state.writes import Write
 
@@ -213,6 +213,7 @@ class Worker:
         ]
         fingerprints = {service.fingerprint for service in alive}
         await self._state.write(lambda conn: workers.seen(conn, self.id, self.scope, fingerprints))
+        await self._state.write(lambda conn: scopes.collect(conn, self.scope))
         for service in alive:
             await self.take_up(service)
         await asyncio.sleep(_SEEN_S)
@@ -267,7 +268,7 @@ class Worker:
             change(conn)
             return writes.next_or_release(conn, lease.claim, service.fingerprint, service.known)
 
-        return await self._state.write(work)
+        return await self._state.write_changes(work)
 
     async def _carry_out(self, service: Service, lease: Lease, write: Write) -> Write | None:
         """Carry out a write, or record why it could not be; the queue's next one, or None when it has been released.

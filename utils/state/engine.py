@@ -35,9 +35,12 @@ if TYPE_CHECKING:
 
     import psycopg
 
-# Connections. Writes may wait for a row another process has locked, or for the disk; reads have their own beside them.
-_WRITERS: Final = 8  # 1,300 commits a second were measured on eight
-_READERS: Final = 4
+# Connections, twelve in all. What a worker commits may wait for long: for a row that another process has locked, or,
+# with the changes of memories in it, for whoever has locked their table. Accepting a write, claiming and renewing
+# leases must not wait behind that, and reads behind neither.
+_WRITERS: Final = 3
+_CHANGERS: Final = 6
+_READERS: Final = 3
 _POOL_TIMEOUT_S: Final = 5
 _STATEMENT_TIMEOUT: Final = "statement_timeout = 10000"  # milliseconds
 # Milliseconds; a process that stands still in a transaction would block its user's queue for all.
@@ -84,6 +87,12 @@ class StateStore:
         with _mapped_errors():
             return await self._backend.write(work)
 
+    async def write_changes[T](self, work: Callable[[Connection], T]) -> T:
+        """Like :meth:`write`, for transactions that may wait for a lock: they keep no other write from being made."""
+        await self.open()
+        with _mapped_errors():
+            return await self._backend.write_changes(work)
+
     async def write_statement[T](self, work: Callable[[Connection], T]) -> T:
         """Like :meth:`write`, for ``work`` that sends a single statement (on PostgreSQL) which may be sent twice: it
         commits by itself, in one round trip instead of three.
@@ -109,12 +118,17 @@ class _Postgres:
     def __init__(self, conninfo: str) -> None:
         self._conninfo = conninfo
         self._writing, self._reading = ThreadPool("mem0-state", _WRITERS), ThreadPool("mem0-state-reads", _READERS)
+        self._changing = ThreadPool("mem0-state-changes", _CHANGERS)
         self._writer = self._engine(_WRITERS, "READ COMMITTED")
+        self._changer = self._engine(_CHANGERS, "READ COMMITTED")
         self._single_writer = self._writer.execution_options(isolation_level="AUTOCOMMIT")
         self._reader = self._engine(_READERS, "AUTOCOMMIT")
 
     async def write[T](self, work: Callable[[Connection], T]) -> T:
         return await self._writing.run(_transact, self._writer, work)
+
+    async def write_changes[T](self, work: Callable[[Connection], T]) -> T:
+        return await self._changing.run(_transact, self._changer, work)
 
     async def write_statement[T](self, work: Callable[[Connection], T]) -> T:
         return await self._writing.run(_transact, self._single_writer, work)
@@ -123,10 +137,10 @@ class _Postgres:
         return await self._reading.run(_transact, self._reader, work)
 
     async def close(self) -> None:
-        self._writing.close()
-        self._reading.close()
-        self._writer.dispose()
-        self._reader.dispose()
+        for pool in (self._writing, self._changing, self._reading):
+            pool.close()
+        for engine in (self._writer, self._changer, self._reader):
+            engine.dispose()
 
     def _engine(self, connections: int, isolation_level: IsolationLevel) -> Engine:
         engine = sa.create_engine(
@@ -204,7 +218,7 @@ class _Sqlite:
     async def write[T](self, work: Callable[[Connection], T]) -> T:
         return await self._writer.run(work)
 
-    write_statement = write
+    write_statement = write_changes = write
 
     async def read[T](self, work: Callable[[Connection], T]) -> T:
         return await self._reader.run(work)

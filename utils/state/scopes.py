@@ -30,12 +30,19 @@ def settle(conn: Connection, address: str, scope: str) -> str:
         address: where the store is now (``Identity.address``).
         scope: what it would be called.
     """
-    insert: Any = postgresql.insert if conn.dialect.name == "postgresql" else sqlite.insert
-    conn.execute(insert(scopes).values(address=address, scope=scope).on_conflict_do_nothing())
+    conn.execute(_insert(conn)(scopes).values(address=address, scope=scope).on_conflict_do_nothing())
     settled = of_address(conn, address) or scope
-    if settled != address and _is_used(conn, address):
-        _move(conn, address, settled, insert)
+    collect(conn, settled)
     return settled
+
+
+def collect(conn: Connection, scope: str) -> None:
+    """Move to ``scope`` what stands under the addresses of its store. A process of version 1 that still runs beside
+    newer ones, and knows nothing of scopes, goes on to put writes there; nobody else would carry them out.
+    """
+    for address in conn.execute(select(scopes.c.address).where(scopes.c.scope == scope)).scalars().all():
+        if address != scope and _is_used(conn, address):
+            _move(conn, address, scope)
 
 
 def _is_used(conn: Connection, scope: str) -> bool:
@@ -46,7 +53,7 @@ def _is_used(conn: Connection, scope: str) -> bool:
     )
 
 
-def _move(conn: Connection, old: str, new: str, insert: Any) -> None:
+def _move(conn: Connection, old: str, new: str) -> None:
     """A process of version 1 may be at work under the old scope: without its queue's row it can commit nothing more."""
     if conn.dialect.name == "postgresql":
         conn.execute(select(func.set_config("statement_timeout", "0", True)))  # a history may have millions of rows
@@ -54,6 +61,10 @@ def _move(conn: Connection, old: str, new: str, insert: Any) -> None:
         conn.execute(update(table).where(table.c.scope == old).values(scope=new))
     queue = write_queues.c
     queues = select(literal(new), queue.user_id, literal(DUE_NOW), queue.waiting_since).where(queue.scope == old)
-    moved = insert(write_queues).from_select(["scope", "user_id", "due_at", "waiting_since"], queues)
+    moved = _insert(conn)(write_queues).from_select(["scope", "user_id", "due_at", "waiting_since"], queues)
     conn.execute(moved.on_conflict_do_update(index_elements=[queue.scope, queue.user_id], set_={"due_at": DUE_NOW}))
     conn.execute(delete(write_queues).where(queue.scope == old))
+
+
+def _insert(conn: Connection) -> Any:
+    return postgresql.insert if conn.dialect.name == "postgresql" else sqlite.insert

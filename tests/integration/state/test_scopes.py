@@ -46,3 +46,12 @@ async def test_what_stands_under_the_address_is_moved(state: StateStore) -> None
         lambda conn: queues.claim(conn, scope=SCOPE, fingerprint="f", known=KNOWN, owner="new", most=9, lease_s=60)
     )
     assert sorted(held.user_id for held in claims) == ["alice", "bob"], "nobody waits for the old process's lease"
+
+
+async def test_what_an_old_process_still_puts_under_the_address_is_collected(state: StateStore) -> None:
+    await settle(state, ADDRESS, SCOPE)
+    late = writes.NewWrite("w-late", ADDRESS, "alice", "add", 1, {"user": "I like tea"}, "f", "p")
+    await state.write(lambda conn: writes.accept(conn, late, 99))
+    assert await state.read(lambda conn: writes.counts(conn, SCOPE)) == (0, 0)
+    await state.write(lambda conn: scopes.collect(conn, SCOPE))
+    assert await state.read(lambda conn: writes.counts(conn, SCOPE)) == (1, 0)
