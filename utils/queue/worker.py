@@ -35,7 +35,6 @@ _RENEW_S: Final = 3.0
 _RENEW_TIMEOUT_S: Final = 3.0  # a state store that is silent must not keep the next try waiting
 _POLL_S: Final = 2.0  # how soon work left by another process is noticed; work accepted here wakes the worker at once
 _SEEN_S: Final = 20.0  # several times within `queues.UNSEEN_AFTER_S`
-_LATELY_S: Final = 60.0  # credentials that a call brought so recently are in use
 _OUTAGE_PAUSE_S: Final = 1.0
 _KEEP_ENDED_S: Final = 7 * 86_400.0
 _KEEP_WORKERS_S: Final = 86_400.0
@@ -48,7 +47,6 @@ class _Served:
     """One credential set while it is served."""
 
     service: Service
-    used_at: float
     working: dict[asyncio.Task[None], Lease] = field(default_factory=dict)
     queues_left: bool = False  # the last look may have left some for want of a place
     leaving: bool = False  # finishes what is in work and claims nothing more
@@ -84,12 +82,11 @@ class Worker:
             async with self._serving:
                 if service not in self._served:
                     await self._begin(service)
-        self._served[service].used_at = now_s()
 
     async def _begin(self, service: Service) -> None:
         # Before anything is accepted: else others could take it for work that nobody serves.
         await self._state.write(lambda conn: workers.seen(conn, self.id, self.scope, [service.fingerprint]))
-        self._served[service] = _Served(service, now_s())
+        self._served[service] = _Served(service)
         self.wake()
         if not self._loops:
             steps = (self._claim_due, self._renew_leases, self._look_around, self._purge_old)
@@ -204,17 +201,11 @@ class Worker:
 
     async def _look_around(self) -> None:
         """Say which credentials are served, and take up what nobody serves any more."""
-        waiting = await self._state.read(lambda conn: writes.fingerprints_with_work(conn, self.scope))
-        lately = now_s() - _LATELY_S
-        alive = [
-            service
-            for service, served in self._served.items()
-            if service.fingerprint in waiting or served.working or served.used_at > lately
-        ]
-        fingerprints = {service.fingerprint for service in alive}
+        served = list(self._served)
+        fingerprints = {service.fingerprint for service in served}
         await self._state.write(lambda conn: workers.seen(conn, self.id, self.scope, fingerprints))
         await self._state.write(lambda conn: scopes.collect(conn, self.scope))
-        for service in alive:
+        for service in served:
             await self.take_up(service)
         await asyncio.sleep(_SEEN_S)
 

@@ -117,5 +117,5 @@ async def _settled_scope(same: Identity, state: StateStore, store: Store) -> str
     from utils.state import scopes
 
     known = await state.read(lambda conn: scopes.of_address(conn, same.address))
-    scope = known or await store.collection_id(same.beside_state) or same.address
+    scope = known or await store.collection_id(same.beside_state) or scopes.named_after(same.address)
     return await state.write(lambda conn: scopes.settle(conn, same.address, scope))

@@ -34,7 +34,9 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 _MOST_OPEN: Final = 4  # credential sets held open at once; each has its pools
-_IDLE_S: Final = 900.0  # a set nobody called for this long is closed, the latest one excepted
+# A set nobody called for this long is closed, the latest one excepted. Until then its writes are nobody else's, also
+# those that failed for a key which has been replaced since: so it is not long.
+_IDLE_S: Final = 300.0
 _LOOK_EVERY_S: Final = 30.0  # how often sets are looked at for that
 _VALIDATION_TIMEOUT_S: Final = 15.0  # SPEC 2: all parts together
 _DRAIN_S: Final = 3.0  # SPEC 4: what SIGTERM leaves for running work

@@ -266,6 +266,16 @@ def lock(conn: Connection, queues: ColumnElement[bool]) -> None:
         conn.execute(_in_lock_order(queues).with_for_update())
 
 
+def lock_free(conn: Connection, queues: ColumnElement[bool], most: int) -> list[str]:
+    """Lock those of the queues that nobody has locked, up to ``most``; the users they are of. It waits for none: who
+    waits with other queues locked keeps the renewal of their leases from them.
+    """
+    free = select(write_queues.c.user_id).where(queues)
+    if conn.dialect.name == "postgresql":
+        free = _in_lock_order(queues).with_for_update(skip_locked=True)
+    return [user_id for (user_id,) in conn.execute(free.limit(most))]
+
+
 def make_due(conn: Connection, queues: ColumnElement[bool]) -> None:
     """Let the queues be worked on as soon as somebody has room."""
     conn.execute(update(write_queues).where(queues).values(due_at=DUE_NOW))

@@ -1,18 +1,27 @@
 """Scopes: under which name a vector store's queues and history are kept, whatever its address is today.
 
-A store has a scope of its own for as long as its memories exist. Where nothing better tells them, the scope is the
-address; then a renamed host would be another store, with an empty history and somebody else's pending writes. So what
-was found out once about an address is kept here, and rows that stand under the address itself are moved.
+A store has a scope of its own for as long as its memories exist. Where nothing better tells them, it is named after the
+address; then a renamed host is another store. What was found out once about an address is kept here.
+
+Version 1 kept rows under the address itself. They are moved, also those that one of its processes still writes while it
+runs beside newer ones. No scope is an address, so such a process never meets a row of today's, which it could not read.
 """
 
 from __future__ import annotations
 
+import hashlib
 from typing import Any
 
 from sqlalchemy import Connection, delete, func, literal, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
+from utils.state import queues
 from utils.state.tables import DUE_NOW, history, scopes, write_queues, writes
+
+
+def named_after(address: str) -> str:
+    """The scope of a store that nothing but its address is known of."""
+    return hashlib.sha256(f"scope of {address}".encode()).hexdigest()
 
 
 def of_address(conn: Connection, address: str) -> str | None:
@@ -41,7 +50,7 @@ def collect(conn: Connection, scope: str) -> None:
     newer ones, and knows nothing of scopes, goes on to put writes there; nobody else would carry them out.
     """
     for address in conn.execute(select(scopes.c.address).where(scopes.c.scope == scope)).scalars().all():
-        if address != scope and _is_used(conn, address):
+        if _is_used(conn, address):
             _move(conn, address, scope)
 
 
@@ -55,13 +64,14 @@ def _is_used(conn: Connection, scope: str) -> bool:
 
 def _move(conn: Connection, old: str, new: str) -> None:
     """A process of version 1 may be at work under the old scope: without its queue's row it can commit nothing more."""
+    queues.lock(conn, write_queues.c.scope == old)  # before the writes, as every worker does
     if conn.dialect.name == "postgresql":
         conn.execute(select(func.set_config("statement_timeout", "0", True)))  # a history may have millions of rows
     for table in (writes, history):
         conn.execute(update(table).where(table.c.scope == old).values(scope=new))
     queue = write_queues.c
-    queues = select(literal(new), queue.user_id, literal(DUE_NOW), queue.waiting_since).where(queue.scope == old)
-    moved = _insert(conn)(write_queues).from_select(["scope", "user_id", "due_at", "waiting_since"], queues)
+    theirs = select(literal(new), queue.user_id, literal(DUE_NOW), queue.waiting_since).where(queue.scope == old)
+    moved = _insert(conn)(write_queues).from_select(["scope", "user_id", "due_at", "waiting_since"], theirs)
     conn.execute(moved.on_conflict_do_update(index_elements=[queue.scope, queue.user_id], set_={"due_at": DUE_NOW}))
     conn.execute(delete(write_queues).where(queue.scope == old))
 
