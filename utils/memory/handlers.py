@@ -15,12 +15,12 @@ from typing import TYPE_CHECKING, Any, Final, cast
 from sqlalchemy import Connection
 
 from utils.config.state_location import PostgresLocation
-from utils.errors import ServiceRejected, ServiceUnavailable
+from utils.errors import ServiceRejected, ServiceUnavailable, TimedOut
 from utils.memory import remember
 from utils.memory.plan import Change, Plan, apply, transaction
-from utils.memory.requests import VERSION, Add, Delete, DeleteAll, Update, read
+from utils.memory.requests import VERSION, Add, Delete, DeleteAll, Update, WriteRequest, read
 from utils.messages import Sentence
-from utils.queue.handler import Handler, Outcome
+from utils.queue.handler import Handler, Outcome, QueueLease
 from utils.state import history, queues, writes
 from utils.stores.protocol import Owner, Row, TransactionalStore
 
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     from psycopg import Cursor
 
     from utils.models.models import Models
-    from utils.queue.lease import Lease
     from utils.state.engine import StateStore
     from utils.state.writes import Write
     from utils.stores.protocol import Store
@@ -63,7 +62,7 @@ class ChangeHandler:
         self._store = store
         self._state = state
 
-    async def __call__(self, write: Write, lease: Lease) -> Outcome:
+    async def __call__(self, write: Write, lease: QueueLease) -> Outcome:
         """See ``Handler``."""
         plan, owner = await self._plan(write, lease), Owner(write.user_id)
         result = {"stored_already": dict(plan.stored_already)}
@@ -73,16 +72,30 @@ class ChangeHandler:
         applied = await apply(plan, self._store, owner, lease.must_be_held)
         return Outcome(result, (lambda conn: _record(conn, lease, write, applied),))
 
-    async def _plan(self, write: Write, lease: Lease) -> Plan:
+    async def _plan(self, write: Write, lease: QueueLease) -> Plan:
         """The committed plan: the one there is, or a new one. An empty one is not committed: it repeats nothing."""
         if write.plan is not None:
             return Plan.from_json(write.plan)
         request = read(write.kind, write.payload)
-        plan = await remember.plan(self._models, self._store, write.id, write.user_id, request)
+        plan = await self._planned(write, request)
         if plan.changes:
             packed = plan.to_json()
             await self._state.write_statement(lambda conn: writes.record_plan(conn, lease.claim, write.id, packed))
         return plan
+
+    async def _planned(self, write: Write, request: WriteRequest) -> Plan:
+        """A new plan. Where a caller waits it may take as long as one request of a working model, and not as long as
+        all the retries of one that hangs.
+
+        Raises:
+            TimedOut: it took longer.
+        """
+        patience_s = self._models.patience_s if write.waited_for else None
+        try:
+            async with asyncio.timeout(patience_s):
+                return await remember.plan(self._models, self._store, write.id, write.user_id, request)
+        except TimeoutError as exc:
+            raise TimedOut("error_timeout", seconds=f"{patience_s:g}") from exc
 
 
 class DeleteAllHandler:
@@ -100,7 +113,7 @@ class DeleteAllHandler:
         self._store = store
         self._state = state
 
-    async def __call__(self, write: Write, lease: Lease) -> Outcome:
+    async def __call__(self, write: Write, lease: QueueLease) -> Outcome:
         """See ``Handler``."""
         request = read(write.kind, write.payload)
         if not isinstance(request, DeleteAll):
@@ -116,7 +129,7 @@ class DeleteAllHandler:
 
         return Outcome({"count": count}, (clear,))
 
-    async def _delete_rows(self, write: Write, lease: Lease, request: DeleteAll) -> None:
+    async def _delete_rows(self, write: Write, lease: QueueLease, request: DeleteAll) -> None:
         """Go through the owner's memories until none is left.
 
         Raises:
@@ -136,7 +149,7 @@ class DeleteAllHandler:
             await asyncio.sleep(_LOOK_AGAIN_S)
             waited_s += _LOOK_AGAIN_S
 
-    async def _pass(self, write: Write, lease: Lease, request: DeleteAll) -> bool:
+    async def _pass(self, write: Write, lease: QueueLease, request: DeleteAll) -> bool:
         """Delete every memory that is shown; whether there was any."""
         owner, after_id = Owner(write.user_id, request.agent_id), None
         try:
@@ -149,7 +162,7 @@ class DeleteAllHandler:
                 raise
         return after_id is not None
 
-    async def _delete(self, write: Write, lease: Lease, rows: list[Row], at: str) -> None:
+    async def _delete(self, write: Write, lease: QueueLease, rows: list[Row], at: str) -> None:
         """Delete one page and commit its record: in one transaction where that is possible, else the record first."""
         plan = Plan(tuple(remember.deletion(row, at) for row in rows))
         shared = shared_database(self._store, self._state)
@@ -188,7 +201,7 @@ def _cursor(conn: Connection) -> Cursor[Any]:
 
 
 def _record(
-    conn: Connection, lease: Lease, write: Write, changes: Iterable[Change], *, reason: str | None = None
+    conn: Connection, lease: QueueLease, write: Write, changes: Iterable[Change], *, reason: str | None = None
 ) -> None:
     """Add a write's changes to the history; ``reason`` says why memories went that nobody named."""
     entries = [change.entry(reason) for change in changes]

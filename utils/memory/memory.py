@@ -237,15 +237,17 @@ class Memory:
             if not writes.accept(conn, write, most_pending):
                 raise Overloaded("error_overload", limit=most_pending)  # what was ended before it is undone
 
-        if not isinstance(request, DeleteAll):
-            return await self._state.write_statement(accept)
-        kinds = SUPERSEDED_BY_DELETE_ALL if request.agent_id is None else SUPERSEDED_BY_DELETE_ALL_OF_AGENT
-
-        def end_and_accept(conn: Connection) -> None:
-            writes.supersede(conn, write.scope, write.user_id, kinds, request.agent_id)
+        def prepare_and_accept(conn: Connection) -> None:
+            if isinstance(request, DeleteAll):
+                kinds = SUPERSEDED_BY_DELETE_ALL if request.agent_id is None else SUPERSEDED_BY_DELETE_ALL_OF_AGENT
+                writes.supersede(conn, write.scope, write.user_id, kinds, request.agent_id)
+            if write.waited_for:
+                writes.hasten(conn, write.scope, write.user_id)
             accept(conn)
 
-        return await self._state.write(end_and_accept)
+        if isinstance(request, DeleteAll) or write.waited_for:
+            return await self._state.write(prepare_and_accept)
+        return await self._state.write_statement(accept)
 
     async def _outcome(self, write_id: str) -> WriteResult:
         """Wait until the write has ended, whoever ends it.

@@ -69,6 +69,11 @@ class Models:
         return self._settings.reranker is not None
 
     @property
+    def patience_s(self) -> float:
+        """Seconds that one request of the chat model may take, and with it whatever waits for one."""
+        return self._settings.llm.timeout_s or _MODEL_TIMEOUT_S
+
+    @property
     def rerank_timeout_s(self) -> float:
         """Seconds a search waits for the reranker before it answers without."""
         block = self._settings.reranker

@@ -15,10 +15,11 @@ from sqlalchemy import Connection
 
 from utils.aio.lanes import Lane
 from utils.queue.lease import Lease
-from utils.state.queues import Known
+from utils.state.queues import Claim, Known
 from utils.state.writes import Write
 
 type Step = Callable[[Connection], None]
+type QueueLease = Lease[Claim]
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +45,7 @@ class Handler(Protocol):
 
     version: int
 
-    async def __call__(self, write: Write, lease: Lease) -> Outcome:
+    async def __call__(self, write: Write, lease: QueueLease) -> Outcome:
         """Carry out ``write``. Called again from the start after a failure, a crash or a lost lease.
 
         Args:

@@ -14,7 +14,6 @@ from contextlib import asynccontextmanager
 from typing import Final
 
 from utils.errors import LeaseLost
-from utils.state.queues import Claim
 
 _MARGIN_S: Final = 1.5  # a change that was begun just before the end may take so long to arrive
 # Linux's CLOCK_MONOTONIC stands still while the machine sleeps; the database's clock does not.
@@ -26,16 +25,16 @@ def now_s() -> float:
     return time.clock_gettime(_CLOCK)
 
 
-class Lease:
+class Lease[C]:
     """One lease in work.
 
     Args:
-        claim: the lease in the database.
+        claim: the lease as the database knows it, on a queue or on something else.
         asked_at: :func:`now_s` before the database was asked for it.
         lasts_s: for how long it was asked.
     """
 
-    def __init__(self, claim: Claim, asked_at: float, lasts_s: float) -> None:
+    def __init__(self, claim: C, asked_at: float, lasts_s: float) -> None:
         self.claim = claim
         self.made_progress = False  # what was done has been committed in part: failures are counted anew
         self._ends_at = asked_at + lasts_s - _MARGIN_S

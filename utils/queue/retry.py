@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from utils.errors import PluginError, ServiceError
+from utils.errors import PluginError, ServiceError, TimedOut
 
 # Seconds before tries 2 to 6: four times longer each, ten minutes in all (the model SDKs have retried within each try
 # already).
@@ -25,6 +25,8 @@ def delay_s(error: PluginError, failures: int, chance: float, *, waited_for: boo
         waited_for: the caller waits for the outcome.
     """
     delays = DELAYS_WAITED_FOR_S if waited_for else DELAYS_S
+    if waited_for and isinstance(error, TimedOut):
+        return None  # the caller has waited for as long as one try may take
     if failures > len(delays) or (isinstance(error, ServiceError) and not error.passing):
         return None
     asked_for_s = (error.retry_after_s or 0.0) if isinstance(error, ServiceError) else 0.0

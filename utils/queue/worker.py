@@ -21,7 +21,7 @@ from typing import Any, Final
 from utils import log
 from utils.errors import LeaseLost, PluginError, ServiceError, Superseded
 from utils.queue import retry
-from utils.queue.handler import Outcome, Service
+from utils.queue.handler import Outcome, QueueLease, Service
 from utils.queue.lease import Lease, now_s
 from utils.state import queues, scopes, workers, writes
 from utils.state.engine import StateStore
@@ -47,7 +47,7 @@ class _Served:
     """One credential set while it is served."""
 
     service: Service
-    working: dict[asyncio.Task[None], Lease] = field(default_factory=dict)
+    working: dict[asyncio.Task[None], QueueLease] = field(default_factory=dict)
     queues_left: bool = False  # the last look may have left some for want of a place
     leaving: bool = False  # finishes what is in work and claims nothing more
 
@@ -226,7 +226,7 @@ class Worker:
 
     # -- its work
 
-    async def _work(self, served: _Served, lease: Lease) -> None:
+    async def _work(self, served: _Served, lease: QueueLease) -> None:
         """One queue, from its lease to its release. The top of a task: whatever goes wrong ends here."""
         served.service.lane.use_pool()
         try:
@@ -242,7 +242,7 @@ class Worker:
             if served.queues_left:
                 self._wake.set()
 
-    async def _work_off(self, served: _Served, lease: Lease) -> None:
+    async def _work_off(self, served: _Served, lease: QueueLease) -> None:
         """Carry out the queue's writes until there is none left to carry out here, or the service leaves."""
         service = served.service
         write = await self._state.read(lambda conn: writes.head(conn, lease.claim, service.fingerprint, service.known))
@@ -252,7 +252,7 @@ class Worker:
                 return  # released in the transaction that ended the last one
         await self._state.write(lambda conn: queues.hold_and_release(conn, lease.claim))
 
-    async def _commit(self, service: Service, lease: Lease, change: Callable[[Any], None]) -> Write | None:
+    async def _commit(self, service: Service, lease: QueueLease, change: Callable[[Any], None]) -> Write | None:
         """Commit ``change``, which locks the queue, together with the way on: the next write, or the release."""
 
         def work(conn: Any) -> Write | None:
@@ -261,7 +261,7 @@ class Worker:
 
         return await self._state.write_changes(work)
 
-    async def _carry_out(self, service: Service, lease: Lease, write: Write) -> Write | None:
+    async def _carry_out(self, service: Service, lease: QueueLease, write: Write) -> Write | None:
         """Carry out a write, or record why it could not be; the queue's next one, or None when it has been released.
 
         A passing failure of the state store itself can only be left to the lease.
@@ -286,7 +286,7 @@ class Worker:
             event.set()
         return following
 
-    def _failure(self, lease: Lease, write: Write, error: PluginError) -> Callable[[Any], None]:
+    def _failure(self, lease: QueueLease, write: Write, error: PluginError) -> Callable[[Any], None]:
         """The change that records a failed attempt, and the next one if there is to be one."""
         failures = 1 if lease.made_progress else write.attempts + 1
         lease.made_progress = False
@@ -303,7 +303,7 @@ class Worker:
         return lambda conn: writes.fail(conn, lease.claim, write.id, code=code, reason=reason, parked=parked)
 
 
-def _finish_write(conn: Any, lease: Lease, write: Write, outcome: Outcome) -> None:
+def _finish_write(conn: Any, lease: QueueLease, write: Write, outcome: Outcome) -> None:
     # First the row of the write, by way of the queue's: it compares the lease. Only then what the outcome changes.
     writes.finish(conn, lease.claim, write.id, outcome.result)
     for step in outcome.also:

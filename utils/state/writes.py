@@ -192,6 +192,17 @@ def supersede(conn: Connection, scope: str, user_id: str, kinds: Collection[str]
     return count
 
 
+def hasten(conn: Connection, scope: str, user_id: str) -> None:
+    """Let the user's pending writes be tried now, although the first of them waits for its next attempt: behind them
+    comes one that a caller waits for. Call it in the transaction that accepts that one, and before that.
+    """
+    here = {"held_scope": scope, "held_user_id": user_id}
+    queue = and_(write_queues.c.scope == scope, write_queues.c.user_id == user_id, write_queues.c.due_at > DUE_NOW)
+    queues.lock(conn, queue)
+    if conn.execute(update(write_queues).where(queue).values(due_at=DUE_NOW)).rowcount:
+        conn.execute(update(writes).where(PENDING_THERE).values(next_attempt_at=DUE_NOW), here)
+
+
 # -- what a lease's holder does
 
 
@@ -282,15 +293,18 @@ def postpone(
     conn: Connection, held: Claim, write_id: str, *, attempts: int, delay_s: float, code: str, reason: str
 ) -> None:
     """Record how many attempts have failed and set the next one; the queue's other writes wait with it, so that order
-    is kept.
+    is kept. One that a caller waits for fails with it: nobody waits through another's retries.
 
     Raises:
         LeaseLost: another worker has the queue by now; nothing was changed.
     """
     queues.hold(conn, held)
     next_attempt_at = epoch_now() + delay_s
-    behind = and_(writes.c.scope == held.scope, writes.c.user_id == held.user_id, writes.c.status == PENDING)
-    conn.execute(update(writes).where(behind).values(next_attempt_at=next_attempt_at))
+    pending = and_(writes.c.scope == held.scope, writes.c.user_id == held.user_id, writes.c.status == PENDING)
+    conn.execute(update(writes).where(pending).values(next_attempt_at=next_attempt_at))
+    behind = and_(pending, writes.c.id != write_id, writes.c.waited_for.is_(True))
+    failed = {"status": FAILED, "finished_at": epoch_now(), "error_code": code, "error": reason}
+    conn.execute(update(writes).where(behind).values(failed))
     conn.execute(
         update(writes)
         .where(writes.c.id == write_id, writes.c.status == PENDING)

@@ -6,7 +6,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from utils.errors import NotFound, PluginError, ServiceRefused, ServiceRejected, ServiceUnavailable, UnusableAnswer
+from utils.errors import (
+    NotFound,
+    PluginError,
+    ServiceRefused,
+    ServiceRejected,
+    ServiceUnavailable,
+    TimedOut,
+    UnusableAnswer,
+)
 from utils.queue import retry
 
 DOWN = ServiceUnavailable("service_unavailable", part="llm", reason="APIConnectionError")
@@ -56,3 +64,9 @@ def test_with_a_caller_waiting_there_are_two_tries_within_a_minute(failures: int
 def test_with_a_caller_waiting_a_service_that_asks_for_long_has_failed() -> None:
     busy = ServiceUnavailable("service_unavailable", part="llm", reason="RateLimitError 429", retry_after_s=90.0)
     assert retry.delay_s(busy, 1, 0.5, waited_for=True) is None
+
+
+def test_a_caller_who_has_waited_for_a_whole_try_is_told() -> None:
+    late = TimedOut("error_timeout", seconds="60")
+    assert retry.delay_s(late, 1, 0.5, waited_for=True) is None
+    assert retry.delay_s(late, 1, 0.5) is not None
