@@ -69,3 +69,22 @@ def test_sets_beyond_the_limit_are_closed_though_nobody_calls(postgres_site: Sit
         assert one.call("get_all_memories", user_id="bob", timeout=30).status == "SUCCESS"
     connected = "SELECT DISTINCT application_name FROM pg_stat_activity WHERE application_name LIKE 'tenant-%'"
     wait_until(lambda: len(postgres_site.ledger.rows(connected.replace("%", "%%"))) == 4)
+
+
+def test_a_failed_write_of_a_quiet_tenant_stays_his_while_his_set_is_open(
+    postgres_site: Site[PostgresLedger], stand_in_model: StandInModel
+) -> None:
+    """His key is refused, and he does not call. Another tenant's does work, and he is busy."""
+    stand_in_model.control.set(verbatim=True, accepted_key="bobs-key")
+    alice = postgres_site.start(**other_key(postgres_site, "alices-key"))
+    alice.accept("alice", "Alice likes tea.")
+    wait_until(lambda: postgres_site.ledger.rows("SELECT status FROM mem0_dify_writes") == [("failed",)])
+    bob = alice.with_credentials(**other_key(postgres_site, "bobs-key"))
+    bob.accept("bob", "Bob likes coffee.")
+    bob.drain("bob")
+    postgres_site.ledger.forget_workers()
+    seen = "SELECT count(*) FROM mem0_dify_workers WHERE seen_at > extract(epoch from clock_timestamp()) - 60"
+    wait_until(lambda: postgres_site.ledger.rows(seen) == [(2,)])
+    bob.accept("bob", "Bob likes cake.")
+    bob.drain("bob")
+    assert bob.call("get_all_memories", user_id="alice").envelope["failed_writes"] == 1
