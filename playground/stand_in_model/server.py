@@ -23,6 +23,7 @@ from playground.stand_in_model.control import Control
 _LARGEST_HEAD: Final = 65_536
 _LARGEST_BODY: Final = 64 * 1024 * 1024
 _BACKLOG: Final = 2_048
+_LOOK_AGAIN_S: Final = 0.01  # how often a held request looks whether it may be answered by now
 ABOUT: Final = (
     "This is a stand-in for a model endpoint, not a model: it answers by fixed rules and hashed letters (playground/)."
 )
@@ -153,6 +154,8 @@ class StandInModel:
         control, settings = self.control, self.control.settings
         control.count(endpoint)
         await asyncio.sleep(settings.chat_latency_s if endpoint == "chat" else settings.embedding_latency_s)
+        while endpoint in control.settings.held_endpoints:  # noqa: ASYNC110 - set from any thread
+            await asyncio.sleep(_LOOK_AGAIN_S)
         if settings.unauthorised or not _may_enter(request, settings.accepted_key):
             control.count("failed_401")
             return _json_response(401, wire.error("invalid_api_key", "Incorrect API key provided."))

@@ -52,5 +52,7 @@ def test_a_reranker_that_hangs_is_not_waited_for(plugin: Plugin, stand_in_model:
     for text in ("green tea in the morning", "a house by the sea"):
         plugin.call("add_memory", user_id="alice", user=text, infer=False)
     stand_in_model.control.set(failure_share=1.0, failure_kinds=("hang",), failing_endpoints=("chat",))
-    found = plugin.with_credentials(async_mode=True).call("search_memory", user_id="alice", query="green tea")
+    plugin = plugin.with_credentials(async_mode=True)
+    timeout_s = plugin.timeout_on_a_busy_machine_s(5)
+    found = plugin.call("search_memory", user_id="alice", query="green tea", timeout=timeout_s)
     assert found.status == "SUCCESS" and len(found.results) == 2

@@ -15,12 +15,13 @@ from typing import Any
 import psycopg
 import pytest
 from psycopg import sql
+from qdrant_client import QdrantClient, models
 
 from playground.credentials import Endpoint, block, credential_set, pgvector_block, qdrant_block
 from playground.dify_host import PluginProcess
 from playground.postgres import Database, PostgresServer
 from playground.stand_in_model import StandInModel
-from tests.plugin import Plugin
+from tests.plugin import PATIENT_S, Plugin
 from utils import messages
 
 LONGEST = 300  # characters of a sentence in Dify's toast
@@ -264,6 +265,17 @@ def test_dimensions_that_do_not_fit_the_table(
     assert said.startswith(f"{STORE}: The embedder makes vectors of 256 dimensions")
 
 
+def test_dimensions_that_do_not_fit_the_collection_of_another_store(
+    refusal: Callable[..., str], endpoint: Endpoint, tmp_path: Path
+) -> None:
+    """The collection is there already, so opening it fails nowhere: only its length tells."""
+    client = QdrantClient(path=str(tmp_path / "qdrant"))
+    client.create_collection("mem0", models.VectorParams(size=5, distance=models.Distance.COSINE, on_disk=True))
+    client.close()
+    said = refusal(credential_set(endpoint, qdrant_block(tmp_path / "qdrant")))
+    assert said.startswith(f"{STORE}: The embedder makes vectors of 256 dimensions")
+
+
 def test_dimensions_that_the_embedder_does_not_make_leave_no_table_behind(
     process: PluginProcess, endpoint: Endpoint, database: Database
 ) -> None:
@@ -316,11 +328,11 @@ def test_credentials_that_are_never_saved_carry_nothing_out(
     plugin_process: Callable[..., PluginProcess], pgvector_credentials: dict[str, Any], stand_in_model: StandInModel
 ) -> None:
     """A write waits for a worker that died; validating other credentials of the same store leaves it alone."""
-    stand_in_model.control.set(verbatim=True, chat_latency_s=3600.0)
+    stand_in_model.control.set(verbatim=True, held_endpoints=["chat"])
     first = Plugin(plugin_process(), pgvector_credentials)
     first.accept("alice", "I like tea.")
     first.process.kill()
-    stand_in_model.control.set(chat_latency_s=0.0)
+    stand_in_model.control.set(held_endpoints=[])
     asked = stand_in_model.control.counts["chat"]
     trial = {**pgvector_credentials, LLM: json.dumps(_other_key(pgvector_credentials[LLM]))}
     second = plugin_process()
@@ -402,5 +414,5 @@ def test_a_setting_that_was_saved_before_is_replaced_with_a_warning(
     process: PluginProcess, pgvector_credentials: dict[str, Any]
 ) -> None:
     plugin = Plugin(process, {**pgvector_credentials, "heartbeat_interval": "5"})
-    assert plugin.call("search_memory", user_id="alice", query="tea", timeout=60).status == "SUCCESS"
+    assert plugin.call("search_memory", user_id="alice", query="tea", timeout=PATIENT_S).status == "SUCCESS"
     process.wait_for_log("heartbeat_interval must be a whole number .* The default 120 is used.")

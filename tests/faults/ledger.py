@@ -9,11 +9,13 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 import psycopg
 
 from playground.postgres import Database
+
+DEADLINE_S: Final = 600.0
 
 
 class Ledger(Protocol):
@@ -54,7 +56,7 @@ class SqliteLedger:
         self._path = folder / "mem0_dify.sqlite3"
 
     def rows(self, statement: str, *params: Any) -> list[tuple[Any, ...]]:
-        connection = sqlite3.connect(self._path, timeout=30)
+        connection = sqlite3.connect(self._path, timeout=600)
         try:
             return connection.execute(statement.replace("mem0_dify_", ""), params).fetchall()
         finally:
@@ -73,8 +75,10 @@ def planned(ledger: Ledger) -> int:
     return int(count)
 
 
-def wait_until(condition: Callable[[], object], timeout_s: float = 60.0, every_s: float = 0.02) -> None:
-    """Look again and again until ``condition`` holds: the state store tells nobody when it changes."""
+def wait_until(condition: Callable[[], object], timeout_s: float = DEADLINE_S, every_s: float = 0.02) -> None:
+    """Look again and again until ``condition`` holds: the state store tells nobody when it changes. The deadline is for
+    a test that will never pass; what a test is about is never that something happened within it.
+    """
     deadline = time.monotonic() + timeout_s
     while not condition():
         assert time.monotonic() < deadline, "it did not happen"

@@ -40,7 +40,8 @@ class Feeder:
 
     def _feed(self, plugin: Plugin, user_id: str, writes_per_user: int) -> None:
         while len(self.accepted[user_id]) < writes_per_user:
-            text = self._text.format(number=next(self._numbers[user_id]))
+            number = next(self._numbers[user_id])
+            text = self._text.format(number=number, before=number - 1)
             try:
                 plugin.accept(user_id, text)
             except PluginDied:
@@ -68,7 +69,7 @@ def crash_loop(
     plugin = site.start()
     for thread in feeder.run(plugin, writes_per_user):
         thread.join()
-    plugin.drain(*feeder.accepted, timeout_s=300)
+    plugin.drain(*feeder.accepted)
     for user_id in feeder.accepted:
         assert plugin.call("search_memory", user_id=user_id, query="number").envelope["failed_writes"] == 0
     return plugin
@@ -104,12 +105,45 @@ def moves_through_kills(
         assert [entry["new_memory"] for entry in chain if entry["new_memory"] in set(accepted)] == accepted
 
 
+SWAP = "I no longer like snack {before}. I like snack {number}. I live in town {number}."
+
+
+def swaps_through_kills(
+    site: Site[Ledger], model: StandInModel, *, kills: int, writes_per_user: int, seed: int
+) -> None:
+    """Every write deletes a memory, adds one and updates a third, all of them or none, and once."""
+    feeder = Feeder(users=4, text=SWAP)
+    plugin = crash_loop(site, model, feeder, kills=kills, writes_per_user=writes_per_user, seed=seed)
+    changed = "SELECT write_id, event, old_memory, new_memory FROM mem0_dify_history WHERE user_id = ? ORDER BY seq"
+    for user_id, accepted in feeder.accepted.items():
+        by_write: dict[str, dict[str, tuple[str | None, str | None]]] = {}
+        for write_id, event, old, new in site.ledger.rows(changed, user_id):
+            by_write.setdefault(write_id, {})[event] = (old, new)
+        first, *others = by_write.values()
+        assert list(first) == ["ADD"], "a snack and a town"
+        assert [sorted(events) for events in others] == [["ADD", "DELETE", "UPDATE"]] * len(others)
+        snacks, towns = [events["ADD"][1] for events in others], [events["UPDATE"][1] for events in others]
+        assert [events["DELETE"][0] for events in others[1:]] == snacks[:-1]
+        assert [events["UPDATE"][0] for events in others[1:]] == towns[:-1]
+        assert [text for text in map(swap_of, towns) if text in accepted] == accepted[1:]
+        assert {memory["memory"] for memory in plugin.memories(user_id)} == {snacks[-1], towns[-1]}
+        assert swap_of(towns[-1]) == accepted[-1]
+
+
+def swap_of(town: str | None) -> str:
+    """The write that led to a town."""
+    number = int(str(town).rpartition(" ")[2])
+    return SWAP.format(number=number, before=number - 1)
+
+
 def test_notes_through_kills_at_random_moments(site: Site[Ledger], stand_in_model: StandInModel) -> None:
     notes_through_kills(site, stand_in_model, kills=8, writes_per_user=25, seed=1)
 
 
-def test_moves_through_kills_at_random_moments(site: Site[Ledger], stand_in_model: StandInModel) -> None:
-    moves_through_kills(site, stand_in_model, kills=4, writes_per_user=15, seed=2)
+def test_several_changes_a_write_through_kills_at_random_moments(
+    site: Site[Ledger], stand_in_model: StandInModel
+) -> None:
+    swaps_through_kills(site, stand_in_model, kills=4, writes_per_user=15, seed=2)
 
 
 @pytest.mark.long
@@ -124,14 +158,22 @@ def test_three_hundred_moves_through_thirty_kills(site: Site[Ledger], stand_in_m
     moves_through_kills(site, stand_in_model, kills=30, writes_per_user=75, seed=seed)
 
 
+@pytest.mark.long
+@pytest.mark.parametrize("seed", [8, 9])
+def test_three_hundred_writes_of_several_changes_through_thirty_kills(
+    site: Site[Ledger], stand_in_model: StandInModel, seed: int
+) -> None:
+    swaps_through_kills(site, stand_in_model, kills=30, writes_per_user=75, seed=seed)
+
+
 def test_killed_right_after_twenty_accepts(site: Site[Ledger], stand_in_model: StandInModel) -> None:
-    stand_in_model.control.set(verbatim=True, chat_latency_s=2.0)
+    stand_in_model.control.set(verbatim=True, held_endpoints=["chat"])
     plugin = site.start()
     texts = [f"note number {number}" for number in range(20)]
     for text in texts:
         plugin.accept("alice", text)
     plugin.process.kill()
-    stand_in_model.control.set(chat_latency_s=0.0)
+    stand_in_model.control.set(held_endpoints=[])
     plugin = site.start()
     plugin.drain("alice")
     assert sorted(plugin.texts("alice")) == sorted(texts)

@@ -13,7 +13,7 @@ import pytest
 from playground.postgres import Database
 from playground.stand_in_model import StandInModel
 from tests.faults.conftest import Site
-from tests.faults.ledger import PostgresLedger, planned, wait_until
+from tests.faults.ledger import DEADLINE_S, PostgresLedger, planned, wait_until
 from tests.faults.test_model_faults import with_config
 from tests.faults.test_stall import lost_leases
 from tests.silent_proxy import SilentProxy
@@ -73,7 +73,7 @@ def test_a_worker_cut_off_from_its_state_changes_nothing_after_its_lease(
     cut_off.accept("alice", "All my drinks have changed.")
     wait_until(lambda: planned(postgres_site.ledger) == 1)
     proxies[0].silence()
-    cut_off.process.wait_until(lambda: lost_leases(cut_off) == 1, 40)
+    cut_off.process.wait_until(lambda: lost_leases(cut_off) == 1, DEADLINE_S)
     postgres_site.ledger.forget_workers()
     other.accept("alice", "And once more.")
     other.drain("alice")

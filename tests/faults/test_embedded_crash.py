@@ -17,6 +17,7 @@ from playground.stand_in_model import StandInModel
 from tests.faults.conftest import Site
 from tests.faults.ledger import SqliteLedger, wait_until
 from tests.faults.test_crash import Feeder, moves_through_kills, notes_through_kills
+from tests.plugin import PATIENT_S
 from utils.mem0.building import build_vector_store
 
 STORES: dict[str, dict[str, Any]] = {
@@ -82,7 +83,7 @@ def test_killed_in_the_middle_of_writing_faiss_files(
     plugin.drain(*feeder.accepted)
     for user_id, accepted in feeder.accepted.items():
         assert Counter(accepted) - Counter(plugin.texts(user_id)) == Counter()
-    assert plugin.call("get_all_memories", user_id="bystander", limit=1, timeout=60).envelope["total"] == stored
+    assert plugin.call("get_all_memories", user_id="bystander", limit=1, timeout=PATIENT_S).envelope["total"] == stored
 
 
 @pytest.mark.parametrize("embedded_site", ["faiss"], indirect=True)

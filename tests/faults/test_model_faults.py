@@ -10,7 +10,7 @@ import pytest
 from playground.stand_in_model import StandInModel
 from tests.faults.conftest import Site
 from tests.faults.ledger import PostgresLedger, wait_until
-from tests.plugin import Plugin
+from tests.plugin import PATIENT_S, Plugin
 
 
 def with_config(block: str, **config: Any) -> str:
@@ -20,7 +20,7 @@ def with_config(block: str, **config: Any) -> str:
 
 
 def failed(plugin: Plugin, user_id: str = "alice") -> int:
-    return int(plugin.call("get_all_memories", user_id=user_id).envelope["failed_writes"])
+    return int(plugin.call("get_all_memories", user_id=user_id, timeout=PATIENT_S).envelope["failed_writes"])
 
 
 def half_of_all_requests_fail(site: Site[PostgresLedger], model: StandInModel, users: int, notes_per_user: int) -> None:
@@ -39,7 +39,7 @@ def half_of_all_requests_fail(site: Site[PostgresLedger], model: StandInModel, u
     for user_id, texts in notes.items():
         for text in texts:
             plugin.accept(user_id, text)
-    plugin.drain(*notes, timeout_s=1800)
+    plugin.drain(*notes, timeout_s=3600)  # six tries take ten minutes
     model.control.set(failure_share=0.0)
     if any(failed(plugin, user_id) for user_id in notes):
         assert plugin.process.validate(plugin.credentials).error is None
@@ -113,6 +113,6 @@ def test_a_request_the_model_rejects_fails_at_once_with_its_reason(
     right.accept("alice", "I like tea")
     right.drain("alice")
     other = right.with_credentials(local_embedder_json_secret=wrong, local_vector_db_json_secret=store)
-    answer = other.call("search_memory", user_id="alice", query="tea")
+    answer = other.call("search_memory", user_id="alice", query="tea", timeout=PATIENT_S)
     assert answer.status == "ERROR"
     assert "128" in answer.envelope["messages"] and "256" in answer.envelope["messages"]

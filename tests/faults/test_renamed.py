@@ -15,7 +15,7 @@ from playground.postgres import Database, PostgresServer
 from playground.stand_in_model import StandInModel
 from tests.faults.ledger import PostgresLedger
 from tests.faults.test_model_faults import with_config
-from tests.plugin import Plugin
+from tests.plugin import PATIENT_S, Plugin
 from tests.silent_proxy import SilentProxy
 
 
@@ -24,15 +24,15 @@ def one_memory_and_a_waiting_write(plugin: Plugin, model: StandInModel) -> str:
     plugin.accept("alice", "Alice likes tea.", infer=False)
     plugin.drain("alice")
     [memory] = plugin.memories("alice")
-    model.control.set(verbatim=True, chat_latency_s=60.0)
+    model.control.set(verbatim=True, held_endpoints=["chat"])
     plugin.accept("alice", "Alice likes cake.")
     plugin.process.kill()
-    model.control.set(chat_latency_s=0.0)
+    model.control.set(held_endpoints=[])
     return str(memory["id"])
 
 
 def all_is_there(plugin: Plugin, memory_id: str, age_workers: Callable[[], object]) -> None:
-    [entry] = plugin.call("get_memory_history", memory_id=memory_id, timeout=30).results
+    [entry] = plugin.call("get_memory_history", memory_id=memory_id, timeout=PATIENT_S).results
     assert entry["new_memory"] == "Alice likes tea."
     age_workers()  # other credentials than before, although only the address has changed
     plugin.drain("alice")

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import date
 from typing import Any
 
@@ -242,6 +243,16 @@ def test_latency_is_set_for_each_endpoint(model: StandInModel, client: openai.Op
     completed(client, "user: x")
     assert time.monotonic() - between >= 0.3
     assert between - start < time.monotonic() - between
+
+
+def test_a_held_endpoint_answers_when_it_may(model: StandInModel, client: openai.OpenAI) -> None:
+    model.control.set(held_endpoints=["chat"])
+    with ThreadPoolExecutor(1) as callers:
+        call = callers.submit(completed, client, "user: I like tea")
+        client.embeddings.create(model="any", input="x")
+        assert not call.done()
+        model.control.set(held_endpoints=[])
+        assert call.result() is not None
 
 
 @pytest.mark.parametrize(

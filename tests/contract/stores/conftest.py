@@ -49,7 +49,7 @@ def pooled_database(postgres_server: PostgresServer) -> Iterator[Database]:
 
 def pgvector_settings(database: Database, collection: str, **more: Any) -> pgvector_config.PgvectorConfig:
     block = {"connection_string": database.uri, "collection_name": collection, "minconn": 2, "maxconn": 8}
-    return pgvector_config.read({**block, "pool_max_waiting": 1000, **more}, Where("local_vector_db_json_secret"))
+    return pgvector_config.read({**block, **more}, Where("local_vector_db_json_secret"))
 
 
 def embedded_config(kind: str, folder: Path, **more: Any) -> tuple[str, dict[str, Any]]:

@@ -42,10 +42,7 @@ class Deleting(handlers.DeleteAllHandler):
         ("oracledb", AwkwardStore()),
     ],
 )
-async def test_all_of_a_users_memories_go_and_nobody_elses(
-    provider: str, awkward: AwkwardStore, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(handlers, "_LOOK_AGAIN_S", 0.0)
+async def test_all_of_a_users_memories_go_and_nobody_elses(provider: str, awkward: AwkwardStore) -> None:
     store = Mem0Store(provider, {"embedding_model_dims": DIMS}, build=lambda client: awkward)
     async with opened(store):
         await store.insert([memory("alice") for _ in range(95)], spread(95))

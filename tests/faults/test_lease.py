@@ -1,0 +1,26 @@
+"""A write that takes longer than one lease is carried out once, by the one worker that has it."""
+
+from __future__ import annotations
+
+from playground.stand_in_model import StandInModel
+from tests.faults.conftest import Site
+from tests.faults.ledger import PostgresLedger, carried_out
+from tests.faults.test_stall import lost_leases
+from utils.queue.worker import LEASE_S
+
+
+def test_a_model_call_longer_than_a_lease_is_made_once_with_another_process_waiting(
+    postgres_site: Site[PostgresLedger], stand_in_model: StandInModel
+) -> None:
+    """The lease is renewed while the model is waited for: in the database, and as its holder counts it."""
+    stand_in_model.control.set(verbatim=True, chat_latency_s=1.5 * LEASE_S)
+    working, other = postgres_site.start(), postgres_site.start()
+    for plugin in (working, other):
+        plugin.drain("alice")
+    working.accept("alice", "I like tea.")
+    working.drain("alice")
+    assert other.texts("alice") == carried_out(postgres_site.ledger, "alice") == ["I like tea."]
+    assert stand_in_model.control.counts["chat"] == 1
+    [(token,)] = postgres_site.ledger.rows("SELECT token FROM mem0_dify_write_queues WHERE user_id = 'alice'")
+    assert token == 1, "one lease, from the beginning to the end"
+    assert lost_leases(working) == lost_leases(other) == 0

@@ -1,0 +1,57 @@
+"""Which credential sets stay open: one with a call in it does, however many others come after it."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+
+from utils.memory.memory import Memory
+from utils.runtime.runtime import Runtime
+from utils.stores.protocol import Owner
+
+MOST_OPEN = 4
+
+
+@pytest.fixture
+def runtime() -> Iterator[Runtime]:
+    started = Runtime()
+    yield started
+    started.stop()
+
+
+async def count(memory: Memory) -> int:
+    return (await memory.page(Owner("alice"), limit=1, offset=0, given_filters=None)).total
+
+
+def test_a_set_with_a_call_in_it_is_not_closed_for_those_that_come_after_it(
+    runtime: Runtime, qdrant_credentials: dict[str, Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Any
+) -> None:
+    """The call is between two steps, where nothing but itself knows that it goes on."""
+    monkeypatch.setenv("MEM0_DIFY_STATE_DIR", str(tmp_path / "state"))
+    begun, may_go_on = threading.Event(), threading.Event()
+
+    async def slow(memory: Memory) -> int:
+        before = await count(memory)
+        begun.set()
+        while not may_go_on.is_set():  # noqa: ASYNC110 - another thread says so
+            await asyncio.sleep(0.01)
+        return before + await count(memory)
+
+    def another(number: int) -> dict[str, Any]:
+        return {**qdrant_credentials, "heartbeat_interval": str(30 + number)}
+
+    with ThreadPoolExecutor(1) as caller:
+        running = caller.submit(runtime.call, another(0), slow, timeout_s=None)
+        begun.wait()
+        for number in range(1, MOST_OPEN + 2):
+            assert runtime.call(another(number), count, timeout_s=None) == 0
+        while len(runtime._open) > MOST_OPEN + 1:  # all but the one in use are closed, beside the calls
+            runtime._loop.submit(asyncio.sleep(0.01)).result()
+        assert runtime.settings(another(0)).identity.credentials in runtime._open
+        may_go_on.set()
+        assert running.result() == 0
