@@ -47,11 +47,13 @@ def test_a_set_with_a_call_in_it_is_not_closed_for_those_that_come_after_it(
 
     with ThreadPoolExecutor(1) as caller:
         running = caller.submit(runtime.call, another(0), slow, timeout_s=None)
-        begun.wait()
-        for number in range(1, MOST_OPEN + 2):
-            assert runtime.call(another(number), count, timeout_s=None) == 0
-        while len(runtime._open) > MOST_OPEN + 1:  # all but the one in use are closed, beside the calls
-            runtime._loop.submit(asyncio.sleep(0.01)).result()
-        assert runtime.settings(another(0)).identity.credentials in runtime._open
-        may_go_on.set()
+        try:
+            begun.wait()
+            for number in range(1, MOST_OPEN + 2):
+                assert runtime.call(another(number), count, timeout_s=None) == 0
+            while len(runtime._open) > MOST_OPEN + 1:  # all but the one in use are closed, beside the calls
+                runtime._loop.submit(asyncio.sleep(0.01)).result()
+            assert runtime.settings(another(0)).identity.credentials in runtime._open
+        finally:
+            may_go_on.set()
         assert running.result() == 0
