@@ -16,6 +16,7 @@
         |-- ServiceUnavailable  service_unavailable           connection, time-out, 429, 5xx: passes, worth a retry
         |-- ServiceRefused      service_refused               401, 403, quota: lasts until the credentials change
         |-- ServiceRejected     service_rejected              bad request, wrong dimensions: lasts
+        |   `-- CannotList      cannot_list                   this store lists no user's memories reliably: lasts
         `-- UnusableAnswer      unusable_answer               the model answered in no usable shape: worth a retry
 
 An error carries the key of a sentence in ``i18n/`` and that sentence's parameters, so that the edge that shows it can
@@ -162,6 +163,12 @@ class ServiceRejected(ServiceError):
     """The request itself is wrong for the service: bad request, wrong dimensions, unknown model."""
 
     code = "service_rejected"
+
+
+class CannotList(ServiceRejected):
+    """The vector store cannot list a user's memories reliably, or not from that place on."""
+
+    code = "cannot_list"
 
 
 class UnusableAnswer(ServiceError):

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final, cast
 from sqlalchemy import Connection
 
 from utils.config.state_location import PostgresLocation
-from utils.errors import ServiceRejected, ServiceUnavailable, TimedOut
+from utils.errors import CannotList, ServiceUnavailable, TimedOut
 from utils.memory import remember
 from utils.memory.plan import Change, Plan, apply, transaction
 from utils.memory.requests import VERSION, Add, Delete, DeleteAll, Update, WriteRequest, read
@@ -156,9 +156,9 @@ class DeleteAllHandler:
             while rows := await self._store.scan(owner, after_id, _BATCH):
                 await self._delete(write, lease, rows, request.at)
                 after_id = rows[-1].id
-        except ServiceRejected as exc:
+        except CannotList:
             # A store that lists only so many cannot go on from an id; the next pass sees what has moved up.
-            if after_id is None or exc.key != "store_cannot_list":
+            if after_id is None:
                 raise
         return after_id is not None
 

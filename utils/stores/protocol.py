@@ -176,7 +176,7 @@ class Store(Protocol):
             limit: most rows; a page may hold fewer and still not be the last.
 
         Raises:
-            ServiceRejected: this store cannot list an owner's memories reliably.
+            CannotList: this store cannot list an owner's memories reliably.
         """
 
     async def insert(self, rows: Sequence[Row], vectors: Sequence[Sequence[float]]) -> None:

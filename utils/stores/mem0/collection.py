@@ -12,8 +12,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final
 
+from utils.errors import CannotList
 from utils.messages import Sentence
-from utils.stores.errors import rejected, unavailable
+from utils.stores.errors import PART, rejected, unavailable
 from utils.stores.mem0.adapter import StoreAdapter
 from utils.stores.mem0.payloads import decode, encode, without_leftovers
 from utils.stores.protocol import Owner, Row
@@ -70,7 +71,7 @@ class Collection:
         """See ``Store.page``.
 
         Raises:
-            ServiceRejected: the store cannot list, or the owner has more rows than it lists.
+            CannotList: the store cannot list, or the owner has more rows than it lists.
         """
         rows = _matching(self._all(owner, condition), condition)
         rows.sort(key=lambda row: newest_first(row.payload, row.id))
@@ -81,7 +82,7 @@ class Collection:
         """See ``Store.scan``.
 
         Raises:
-            ServiceRejected: the store cannot list, or cannot go on, as the owner has more rows than it lists. The first
+            CannotList: the store cannot list, or cannot go on, as the owner has more rows than it lists. The first
                 page is answered all the same: who deletes what it holds and asks again gets to the end.
         """
         self._must_list()
@@ -180,7 +181,7 @@ class Collection:
         """All of the owner's rows that the store does not know to be others than are asked for, each once.
 
         Raises:
-            ServiceRejected: the store cannot list, or not so many.
+            CannotList: the store cannot list, or not so many.
         """
         self._must_list()
         if not self._storable(owner):
@@ -290,8 +291,8 @@ class Collection:
         if not self._adapter.lists:
             raise self._cannot_list()
 
-    def _cannot_list(self) -> Exception:
-        return rejected("store_cannot_list", "list", provider=self._provider)
+    def _cannot_list(self) -> CannotList:
+        return CannotList("store_cannot_list", part=PART, reason="list", provider=self._provider)
 
 
 def _matching(rows: Sequence[Row], condition: Condition | None) -> list[Row]:
