@@ -119,9 +119,18 @@ def _id(parameter: Parameter, given: Any) -> str:
     return value
 
 
+def trace_id(given: Mapping[str, Any]) -> str:
+    """The run id of a call, whatever is wrong with its parameters, as one printable line; empty where there is none."""
+    value = given.get(RUN_ID.name)
+    return _printable(value) if isinstance(value, str) else ""
+
+
 def _trace(parameter: Parameter, given: Any) -> str:
-    """The run id as one printable line: it goes into log lines and nowhere else."""
-    return "".join(char for char in _text(parameter, given) if char.isprintable())[:MAX_ID_CHARS]
+    return _printable(_text(parameter, given))
+
+
+def _printable(text: str) -> str:
+    return "".join(char for char in text[:MAX_ID_CHARS] if char.isprintable()).strip()
 
 
 def _boolean(parameter: Parameter, given: Any) -> bool:
@@ -209,7 +218,7 @@ def _timeout(parameter: Parameter, given: Any) -> float:
     """Seconds; anything but a positive number is replaced by the default, with a warning in the log."""
     try:
         value = float(given)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         value = math.nan
     if math.isfinite(value) and value > 0 and not isinstance(given, bool):
         return value

@@ -65,29 +65,33 @@ class MemoryTool(Tool):
             runtime().start_after_answer(after)
 
     def _answer(self, tool_parameters: dict[str, Any], after: AfterAnswer) -> Generator[ToolInvokeMessage, None, None]:
+        level = str(self.runtime.credentials.get("log_level") or "").strip().upper()
+        with log.call(level, params.trace_id(tool_parameters)):
+            answer, sentence, language = self._outcome(tool_parameters, after)
+        yield from self._messages(answer, sentence, language)
+
+    def _outcome(self, tool_parameters: dict[str, Any], after: AfterAnswer) -> tuple[Answer, str, str]:
+        """The answer, its sentence and the language of both."""
         started = time.perf_counter()
         language = str(self.runtime.credentials.get("language") or messages.DEFAULT_LANGUAGE)
-        trace = ""
         try:
             with log.unforeseen(_log, type(self).__name__):
                 given = params.parse(self.parameters, tool_parameters)
-                trace = given.get("run_id") or ""
-                answer = fit(self._call(given, trace, after))
+                answer = fit(self._call(given, after))
                 sentence = messages.render(answer.key, language, **answer.params)
         except PluginError as exc:  # nothing may leave the tool but an envelope
             answer, sentence = self._failed(exc.status, exc.key, exc.params), exc.sentence(language)
         elapsed_ms = (time.perf_counter() - started) * 1000
-        _log.info("%s%s %s in %.1f ms", f"[{trace}] " if trace else "", type(self).__name__, answer.status, elapsed_ms)
-        yield from self._messages(answer, sentence, language)
+        _log.info("%s %s in %.1f ms", type(self).__name__, answer.status, elapsed_ms)
+        return answer, sentence, language
 
-    def _call(self, given: dict[str, Any], trace: str, after: AfterAnswer) -> Answer:
+    def _call(self, given: dict[str, Any], after: AfterAnswer) -> Answer:
         credentials = self.runtime.credentials
         synchronous = not runtime().settings(credentials).async_mode
         return runtime().call(
             credentials,
             lambda memory: self.run(memory, given),
             timeout_s=None if synchronous else self._timeout_s(given),
-            trace=trace,
             after=after,
         )
 

@@ -115,11 +115,13 @@ async def _submit[T](executor: Executor, call: Callable[[], T]) -> T:
     loop = asyncio.get_running_loop()
     outcome: asyncio.Future[T] = loop.create_future()
 
+    context = contextvars.copy_context()  # whose log lines are these?
+
     def work() -> None:
         if outcome.cancelled():  # nobody waits any more: what has not begun does not begin
             return
         try:
-            value = call()
+            value = context.run(call)
         except BaseException as exc:  # noqa: BLE001 - carried to the awaiting task, not swallowed
             _deliver(loop, functools.partial(_settle, outcome, None, exc))
         else:

@@ -8,10 +8,8 @@ synchronous mode the caller waits for the outcome of the very same path.
 from __future__ import annotations
 
 import asyncio
-import logging
 import uuid
 from collections.abc import Mapping
-from contextvars import Context
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
@@ -19,7 +17,7 @@ from utils import log, messages
 from utils.aio.after_answer import after_answer
 from utils.aio.gather import gather
 from utils.aio.lanes import Lane
-from utils.errors import NotFound, Overloaded, ServiceError, Superseded, WriteFailed
+from utils.errors import NotFound, Overloaded, Superseded, WriteFailed
 from utils.memory import recall
 from utils.memory.handlers import SUPERSEDED_BY_DELETE_ALL, SUPERSEDED_BY_DELETE_ALL_OF_AGENT, handlers
 from utils.memory.recall import Page
@@ -39,9 +37,6 @@ if TYPE_CHECKING:
     from utils.config.settings import Settings
     from utils.stores.filters import Condition
 
-_log = logging.getLogger(__name__)
-
-_NO_MEMORY: Final = str(uuid.UUID(int=0))
 _RECHECK_S: Final = 1.0  # synchronous mode: how often to look whether another process has carried the write out
 
 
@@ -64,8 +59,8 @@ class Memory:
         self.models = Models(settings)
         self._id = str(uuid.uuid4())
         self._worker = worker
-        self._service = Service(settings.identity.client, handlers(self.models, store, state), self._writes)
-        self._heart: asyncio.Task[None] | None = None
+        carried_out_by = handlers(self.models, store, state)
+        self._service = Service(settings.identity.client, carried_out_by, self._writes, settings.log_level)
 
     async def open(self) -> None:
         """Have accepted writes carried out, those that earlier processes left as well. Cheap when that is so already.
@@ -74,8 +69,6 @@ class Memory:
             ServiceError: the state store failed.
         """
         await self._worker.serve(self._service)
-        if self._heart is None:
-            self._heart = asyncio.create_task(self._keep_alive(), context=Context())
 
     async def take_up_failed(self) -> None:
         """Try again what failed under these very credentials: they have just been validated."""
@@ -87,28 +80,12 @@ class Memory:
 
     async def close(self, drain_s: float) -> None:
         """Let running calls and writes end for ``drain_s`` seconds, then close what is this set's alone. Idempotent."""
-        if self._heart is not None:
-            self._heart.cancel()
         await asyncio.gather(
             self._worker.leave(self._service, drain_s), self._reads.drain(drain_s), self._writes.drain(drain_s)
         )
         self._reads.close()
         self._writes.close()
         self.models.close()
-
-    async def _keep_alive(self) -> None:
-        """Use the database connections now and then, so that no firewall in between forgets them.
-
-        The HTTP clients of the models need none: they drop a connection after seconds of idleness by themselves.
-        """
-        self._reads.use_pool()
-        while True:
-            await asyncio.sleep(self.settings.heartbeat_interval_s)
-            try:
-                await self._store.get(_NO_MEMORY)
-                await self._state.read(lambda conn: writes.counts(conn, self._scope, ""))
-            except ServiceError as exc:
-                _log.warning("keep-alive failed: %s", exc)
 
     # -- reads
 

@@ -11,7 +11,7 @@ import inspect
 from typing import Any, Final
 
 from utils.errors import ServiceRejected
-from utils.models.clients import close, mapping_errors, set_timeouts
+from utils.models.clients import close, mapping_errors, prepare_client, touch
 from utils.models.sdk_errors import status_of
 
 _JSON_OBJECT: Final = {"type": "json_object"}
@@ -44,7 +44,7 @@ class ChatModel:
         self._json_mode = _JSON_MODES.get(provider)
         self._plain_mode = _PLAIN_MODES.get(provider)
         self._json_mode_works = False
-        set_timeouts(llm, timeout_s)
+        prepare_client(llm, timeout_s)
         if provider == "anthropic":
             _fit_anthropic(llm)
 
@@ -82,6 +82,10 @@ class ChatModel:
         with mapping_errors("llm"):
             text = self._llm.generate_response(messages=messages, **options)
         return text if isinstance(text, str) else ""
+
+    def touch(self) -> None:
+        """Use a connection, for nothing and free of charge (``clients.touch``). Blocks."""
+        touch(self._llm)
 
     def close(self) -> None:
         """Close the client's connections. Idempotent."""

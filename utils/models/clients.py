@@ -1,15 +1,23 @@
-"""What all of mem0's model objects need: time-outs on the SDK client inside, errors of one tree, a close."""
+"""What all of mem0's model objects need of the SDK client inside them: time-outs, where it may go, connections that
+stay open, errors of one tree, a close.
+
+Every SDK here speaks through an HTTP client of httpx's or httpx2's making, which are used alike.
+"""
 
 from __future__ import annotations
 
+import socket
 from contextlib import AbstractContextManager
 from typing import Any, Final
 
 from utils.errors import mapped_by
-from utils.models.sdk_errors import map_error
+from utils.models.sdk_errors import map_error, status_of
 
 RETRIES: Final = 2  # of one request, by the SDKs that can; they wait 0.5 to 8 s, or what Retry-After says, to 60 s
 _GEMINI_LEAST_S: Final = 10.0  # Google refuses requests with a shorter deadline
+_TOUCH_TIMEOUT_S: Final = 10.0
+# Kept alive by TCP as pgvector's connections are: after 30 s of silence every 10 s, dead when three go unanswered.
+_TCP_KEEPALIVE: Final = (("TCP_KEEPIDLE", 30), ("TCP_KEEPINTVL", 10), ("TCP_KEEPCNT", 3))
 
 
 def mapping_errors(part: str) -> AbstractContextManager[None]:
@@ -22,8 +30,9 @@ def mapping_errors(part: str) -> AbstractContextManager[None]:
     return mapped_by(lambda exc: map_error(exc, part))
 
 
-def set_timeouts(part: Any, timeout_s: float) -> None:
-    """Give the SDK client inside ``part`` a time-out for each request, and a few retries where the SDK has them.
+def prepare_client(part: Any, timeout_s: float) -> None:
+    """Give the SDK client inside ``part`` a time-out for each request, a few retries where the SDK has them, and no
+    redirects: one is an answer with its status, and so an error.
 
     The clients of openai, azure, anthropic, groq and together share a mould and are copied with new options (the copy
     keeps the connection pool). Ollama's and Google's are set in place. boto3, sarvam and litellm have fixed ones of
@@ -36,6 +45,62 @@ def set_timeouts(part: Any, timeout_s: float) -> None:
         client._api_client._http_options.timeout = int(max(timeout_s, _GEMINI_LEAST_S) * 1000)
     elif hasattr(client, "_client") and hasattr(client._client, "timeout"):  # ollama's httpx client
         client._client.timeout = timeout_s
+    http = _http_client(client)
+    if http is not None:
+        # A redirect would take the texts in the body, and every header but one, to whatever host it names.
+        http.follow_redirects = False
+
+
+def _http_client(client: Any) -> Any:
+    """The HTTP client below an SDK's; None where it has none, or keeps it where nobody knows."""
+    cohere = getattr(getattr(client, "_client_wrapper", None), "httpx_client", None)
+    google = getattr(client, "_api_client", None)
+    candidates = (
+        getattr(client, "_client", None),
+        getattr(cohere, "httpx_client", None),
+        getattr(google, "_httpx_client", None),
+    )
+    return next((candidate for candidate in candidates if hasattr(candidate, "follow_redirects")), None)
+
+
+def keep_connections(part: Any, idle_s: float) -> None:
+    """Let the HTTP client inside ``part`` keep idle connections for ``idle_s`` seconds (theirs is 5), and TCP watch
+    over them: one that was cut off silently is noticed before a request meets it. For a client that was not used yet.
+    """
+    http = _http_client(getattr(part, "client", None))
+    mounted = getattr(http, "_mounts", {}).values()  # one for each proxy the environment names
+    for transport in (getattr(http, "_transport", None), *mounted):
+        pool: Any = getattr(transport, "_pool", None)
+        if hasattr(pool, "_keepalive_expiry"):
+            pool._keepalive_expiry = idle_s
+            pool._socket_options = [*(pool._socket_options or ()), *_socket_options()]
+
+
+def _socket_options() -> list[tuple[int, int, int]]:
+    known = [(name, value) for name, value in _TCP_KEEPALIVE if hasattr(socket, name)]  # macOS lacks one
+    tcp = [(socket.IPPROTO_TCP, getattr(socket, name), value) for name, value in known]
+    return [(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1), *tcp]
+
+
+def touch(part: Any) -> None:
+    """Ask the service behind ``part`` what it knows of its model, which costs nothing, over a connection of its
+    client's. Whatever it answers: the connection has been used. Blocks.
+
+    For the clients of openai's mould and Ollama's; others keep no connection that could be used so.
+
+    Raises:
+        Exception: no answer came; the SDK's own.
+    """
+    client: Any = getattr(part, "client", None)
+    models: Any = getattr(client, "models", None)
+    try:
+        if hasattr(models, "retrieve"):
+            models.retrieve(part.config.model, timeout=_TOUCH_TIMEOUT_S)
+        elif hasattr(client, "ps"):
+            client.ps()  # Ollama: the models that are loaded
+    except Exception as exc:
+        if status_of(exc) is None:
+            raise
 
 
 def close(part: Any) -> None:

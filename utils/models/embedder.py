@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from utils.errors import ServiceRejected, UnusableAnswer
 from utils.messages import Sentence
-from utils.models.clients import close, mapping_errors, set_timeouts
+from utils.models.clients import close, mapping_errors, prepare_client, touch
 from utils.models.plain_embeddings import use_plain_answers
 from utils.text import capped, clean
 
@@ -35,7 +35,7 @@ class Embedder:
         self._embedder = embedder
         self._provider = provider
         self._dims = dims
-        set_timeouts(embedder, timeout_s)
+        prepare_client(embedder, timeout_s)
         use_plain_answers(embedder)
 
     def embed(self, text: str) -> list[float]:
@@ -57,6 +57,10 @@ class Embedder:
             return []
         fitted = [self._fit(text) for text in texts]
         return _asked_twice(lambda: self._checked(self._request(self._embedder.embed_batch, fitted, "add"), len(texts)))
+
+    def touch(self) -> None:
+        """Use a connection, for nothing and free of charge (``clients.touch``). Blocks."""
+        touch(self._embedder)
 
     def close(self) -> None:
         """Close the client's connections. Idempotent."""

@@ -39,6 +39,12 @@ class Lazy[T: Closable]:
         self._building: asyncio.Task[T] | None = None  # the build under way, or the one that succeeded
         self._closed = False
 
+    @property
+    def built(self) -> T | None:
+        """The part, if it is there already."""
+        building = self._building
+        return building.result() if building is not None and building.done() and not self._closed else None
+
     async def get(self) -> T:
         """The part. A build that failed is forgotten: the next call tries again.
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 from utils.aio.blocking import run_in_executor
 from utils.mem0 import building
 from utils.models.chat import ChatModel
+from utils.models.clients import keep_connections
 from utils.models.embedder import Embedder
 from utils.models.lazy import Lazy
 from utils.models.reranker import Reranker
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 # Seconds per request. Reasoning models take tens of seconds; `timeout` in the block overrides it.
 _MODEL_TIMEOUT_S: Final = 60.0
 _EMBEDDER_TIMEOUT_S: Final = 20.0
+_HEARTBEAT_LATE_S: Final = 30.0  # how much later than planned the next one may come, and still find its connection
 _RERANKER_TIMEOUT_S: Final = 4.0  # below the 5 s of a search, which is then answered in order of similarity
 
 
@@ -63,6 +65,16 @@ class Models:
         """
         return await run_in_executor((await self._embedder.get()).embed_batch, texts) if texts else []
 
+    async def touch_chat_model(self) -> None:
+        """Keep a connection to the model alive, if there may be one. Nothing is built, and nothing has to be paid."""
+        if (chat_model := self._chat_model.built) is not None:
+            await run_in_executor(chat_model.touch)
+
+    async def touch_embedder(self) -> None:
+        """The same for the embedder."""
+        if (embedder := self._embedder.built) is not None:
+            await run_in_executor(embedder.touch)
+
     @property
     def reranks(self) -> bool:
         """Whether a reranker is configured."""
@@ -90,12 +102,19 @@ class Models:
     def _build_chat_model(self) -> ChatModel:
         block = self._settings.llm
         llm = building.build_llm(block.provider, dict(block.config))
+        keep_connections(llm, self._idle_s)
         return ChatModel(llm, block.provider, block.timeout_s or _MODEL_TIMEOUT_S)
 
     def _build_embedder(self) -> Embedder:
         block = self._settings.embedder
         embedder = building.build_embedder(block.provider, dict(block.config))  # Ollama's asks its server
+        keep_connections(embedder, self._idle_s)
         return Embedder(embedder, block.provider, block.timeout_s or _EMBEDDER_TIMEOUT_S, self._settings.embedding_dims)
+
+    @property
+    def _idle_s(self) -> float:
+        """How long a connection that nobody uses is kept: until the next heartbeat."""
+        return self._settings.heartbeat_interval_s + _HEARTBEAT_LATE_S
 
     def _build_reranker(self) -> Reranker:
         block = self._settings.reranker

@@ -23,12 +23,17 @@ def use_plain_answers(embedder: Any) -> None:
 
 
 class _PlainClient:
-    """As much of ``openai.OpenAI`` as mem0's embedders use: ``embeddings.create`` and ``close``."""
+    """As much of ``openai.OpenAI`` as mem0's embedders and ``clients`` use."""
 
     def __init__(self, client: Any) -> None:
         self._client = client
         self.embeddings = self
         self.close = client.close
+
+    @property
+    def models(self) -> Any:
+        """``models`` as it is."""
+        return self._client.models
 
     def create(self, **body: Any) -> Any:
         """``embeddings.create``: an object whose ``data`` holds ``index`` and ``embedding`` of each text."""

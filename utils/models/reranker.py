@@ -8,7 +8,7 @@ from typing import Any
 
 from utils.errors import ServiceUnavailable
 from utils.messages import Sentence
-from utils.models.clients import close, mapping_errors, set_timeouts
+from utils.models.clients import close, mapping_errors, prepare_client
 
 
 class Reranker:
@@ -21,8 +21,8 @@ class Reranker:
 
     def __init__(self, reranker: Any, timeout_s: float) -> None:
         self._reranker = reranker
-        set_timeouts(reranker, timeout_s)
-        set_timeouts(getattr(reranker, "llm", None), timeout_s)  # llm_reranker asks a model of its own
+        prepare_client(reranker, timeout_s)
+        prepare_client(getattr(reranker, "llm", None), timeout_s)  # llm_reranker asks a model of its own
 
     def rerank(self, query: str, texts: Sequence[str]) -> list[float]:
         """How relevant each text is to ``query``, 0..1, in the order given. Blocks.

@@ -66,11 +66,13 @@ class Service:
         fingerprint: the credentials they work under.
         handlers: by kind of write.
         lane: how many queues at once, and the pool for blocking calls.
+        log_level: for the lines about their writes.
     """
 
     fingerprint: str
     handlers: Mapping[str, Handler]
     lane: Lane
+    log_level: str = "INFO"
 
     @property
     def known(self) -> Known:

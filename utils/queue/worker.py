@@ -47,6 +47,7 @@ class _Served:
     """One credential set while it is served."""
 
     service: Service
+    used_at: float  # by `now_s`; when a call last brought these credentials
     working: dict[asyncio.Task[None], QueueLease] = field(default_factory=dict)
     queues_left: bool = False  # the last look may have left some for want of a place
     leaving: bool = False  # finishes what is in work and claims nothing more
@@ -82,11 +83,12 @@ class Worker:
             async with self._serving:
                 if service not in self._served:
                     await self._begin(service)
+        self._served[service].used_at = now_s()
 
     async def _begin(self, service: Service) -> None:
         # Before anything is accepted: else others could take it for work that nobody serves.
         await self._state.write(lambda conn: workers.seen(conn, self.id, self.scope, [service.fingerprint]))
-        self._served[service] = _Served(service)
+        self._served[service] = _Served(service, now_s())
         self.wake()
         if not self._loops:
             steps = (self._claim_due, self._renew_leases, self._look_around, self._purge_old)
@@ -153,7 +155,8 @@ class Worker:
     async def _claim_due(self) -> None:
         """Start on the queues that are due, as far as there are free places, then wait for a reason to look again."""
         self._wake.clear()
-        for served in list(self._served.values()):
+        # The latest first: of two sets with the same models the one in use decides about lanes and log level.
+        for served in sorted(self._served.values(), key=lambda served: served.used_at, reverse=True):
             if served.free > 0:
                 await self._claim_for(served)
         if not any(served.queues_left and served.free > 0 for served in self._served.values()):
@@ -229,6 +232,7 @@ class Worker:
     async def _work(self, served: _Served, lease: QueueLease) -> None:
         """One queue, from its lease to its release. The top of a task: whatever goes wrong ends here."""
         served.service.lane.use_pool()
+        log.belongs_to_set(served.service.log_level)
         try:
             with log.unforeseen(_log, "a queue's worker"):
                 async with lease.held():
@@ -266,6 +270,7 @@ class Worker:
 
         A passing failure of the state store itself can only be left to the lease.
         """
+        # Not taken back when the lease is lost, which ends the task: the line about that is this write's, too.
         token = log.trace.set(str(write.payload.get("trace") or write.id))
         try:
             with log.unforeseen(_log, f"write {write.id}"):
@@ -280,8 +285,7 @@ class Worker:
             if isinstance(exc, ServiceError) and exc.part == "state_store" and exc.passing:
                 raise
             following = await self._commit(service, lease, self._failure(lease, write, exc))
-        finally:
-            log.trace.reset(token)
+        log.trace.reset(token)
         if event := self._ended.get(write.id):
             event.set()
         return following

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import time
+import uuid
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
+from utils.aio.heartbeat import Heartbeat
 from utils.errors import ServiceError
 from utils.runtime.shared import Shared
 
@@ -23,6 +25,8 @@ if TYPE_CHECKING:
     from utils.queue.worker import Worker
     from utils.state.engine import StateStore
     from utils.stores.protocol import Store
+
+_NO_MEMORY: Final = str(uuid.UUID(int=0))
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +49,7 @@ class CredentialSet:
     def __init__(self, settings: Settings, places: Places) -> None:
         self.calls = 0
         self.used_at = time.monotonic()
+        self.log_level = settings.log_level
         self._settings = settings
         self._places = places
         self._opening = asyncio.Lock()
@@ -92,7 +97,11 @@ class CredentialSet:
             worker = await places.workers.acquire((same.state, scope), lambda: Worker(state, scope))
             acquired.push_async_callback(places.workers.release, (same.state, scope))
             self._acquired = acquired.pop_all()
-        return Memory(settings, store, state, worker)
+        memory = Memory(settings, store, state, worker)
+        heartbeat = _heartbeat(memory, store, state)
+        heartbeat.start()
+        self._acquired.callback(heartbeat.stop)
+        return memory
 
     async def has_work(self) -> bool:
         """Whether closing the set would leave accepted writes undone; an outage counts as that."""
@@ -110,6 +119,16 @@ class CredentialSet:
         if memory is not None:
             await memory.close(drain_s)
             await self._acquired.aclose()
+
+
+def _heartbeat(memory: Memory, store: Store, state: StateStore) -> Heartbeat:
+    probes = {
+        "the LLM": memory.models.touch_chat_model,
+        "the embedder": memory.models.touch_embedder,
+        "the vector store": lambda: store.get(_NO_MEMORY),
+        "the state store": state.touch,
+    }
+    return Heartbeat(probes, memory.settings.heartbeat_interval_s, memory.settings.log_level)
 
 
 async def _settled_scope(same: Identity, state: StateStore, store: Store) -> str:

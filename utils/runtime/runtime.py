@@ -75,7 +75,6 @@ class Runtime:
                 if len(self._parsed) >= _MOST_OPEN:
                     self._parsed.pop(next(iter(self._parsed)))
                 self._parsed[key] = known
-        log.set_level(known.log_level)
         return known
 
     def call[T](
@@ -84,7 +83,6 @@ class Runtime:
         operation: Callable[[Memory], Awaitable[T]],
         *,
         timeout_s: float | None,
-        trace: str = "",
         after: AfterAnswer | None = None,
     ) -> T:
         """Run ``operation`` on the memory of ``credentials`` and wait for its outcome.
@@ -93,7 +91,6 @@ class Runtime:
             credentials: as Dify passes them.
             operation: a coroutine function of the :class:`Memory`.
             timeout_s: seconds after which the wait ends whatever the operation does; None to wait for its end.
-            trace: the call's run id, for the log.
             after: takes what the operation leaves to do after the answer; the caller hands it to
                 :meth:`start_after_answer`.
 
@@ -102,7 +99,7 @@ class Runtime:
             PluginError: whatever the operation raised.
         """
         settings = self.settings(credentials)
-        running = self._loop.submit(self._run(settings, operation, timeout_s, trace, after))
+        running = self._loop.submit(self._run(settings, operation, timeout_s, after))
         try:
             return running.result(None if timeout_s is None else timeout_s + _GRACE_S)
         except (concurrent.futures.TimeoutError, concurrent.futures.CancelledError) as exc:
@@ -141,10 +138,8 @@ class Runtime:
         settings: Settings,
         operation: Callable[[Memory], Awaitable[T]],
         timeout_s: float | None,
-        trace: str,
         after: AfterAnswer | None,
     ) -> T:
-        log.trace.set(trace)
         after_answer.current.set(after)
         used = self._set(settings)
         async with used.in_use(), deadline(timeout_s):
@@ -157,13 +152,18 @@ class Runtime:
     def _set(self, settings: Settings) -> CredentialSet:
         """The open set of these credentials, which is the most recently used one now."""
         key = settings.identity.credentials
-        used = self._open.pop(key, None) or CredentialSet(settings, self._places)
-        self._open[key] = used
+        known = self._open.pop(key, None)
+        self._open[key] = used = known or CredentialSet(settings, self._places)
+        if known is None:
+            self._set_log_levels()
         if self._cleaning is None:
             self._cleaning = asyncio.create_task(self._close_superfluous(), context=Context())
         if len(self._open) > _MOST_OPEN:
             self._too_many.set()
         return used
+
+    def _set_log_levels(self) -> None:
+        log.set_open_levels(each.log_level for each in self._open.values())
 
     async def _close_superfluous(self) -> None:
         """Again and again, close the sets that are over the limit or long unused and have nothing left to do."""
@@ -172,6 +172,7 @@ class Runtime:
                 if await unused.has_work() or unused.calls or self._open.get(key) is not unused:
                     continue  # the next look will come
                 del self._open[key]
+                self._set_log_levels()
                 closing = asyncio.create_task(unused.close(_IDLE_S))
                 self._closing.add(closing)
                 closing.add_done_callback(self._closing.discard)

@@ -107,6 +107,15 @@ class StateStore:
         with _mapped_errors():
             return await self._backend.read(work)
 
+    async def touch(self) -> None:
+        """Use a connection of each kind, so that nothing in between takes them for forgotten."""
+        await self.read(_ask_nothing)
+        await self.write_statement(_ask_nothing)
+
+
+def _ask_nothing(connection: Connection) -> None:
+    connection.execute(sa.select(1))
+
 
 class _Postgres:
     """Threads, each call with a connection of the pool. psycopg waits on sockets, so under gevent it yields.

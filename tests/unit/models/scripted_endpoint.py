@@ -25,6 +25,7 @@ class Reply:
 
 # The SDKs wait half a second and more between tries, unless the server names a shorter time.
 SOON = {"retry-after-ms": "1"}
+MODEL = {"id": "m", "object": "model", "created": 0, "owned_by": "o", "models": []}
 HANG = Reply(hang=True)
 RESET = Reply(reset=True)
 
@@ -55,7 +56,10 @@ class ScriptedEndpoint:
     def __init__(self) -> None:
         self.bodies: list[Any] = []
         self.paths: list[str] = []
+        self.asked_for_free: list[str] = []  # paths of GET requests, which are answered with ``free_status``
+        self.free_status = 200
         self.open_connections = 0
+        self.visitors = 0  # connections that were ever made
         self._replies: deque[Reply] = deque()
         self._last = Reply(status=500)
         self._closing = threading.Event()
@@ -109,7 +113,13 @@ class ScriptedEndpoint:
                 body = self.rfile.read(int(self.headers["Content-Length"]))
                 endpoint.bodies.append(json.loads(body))
                 endpoint.paths.append(self.path)
-                reply = endpoint._next()
+                self._answer(endpoint._next())
+
+            def do_GET(self) -> None:
+                endpoint.asked_for_free.append(self.path)
+                self._answer(Reply(MODEL, endpoint.free_status))
+
+            def _answer(self, reply: Reply) -> None:
                 if reply.hang:
                     endpoint._closing.wait()
                 if reply.hang or reply.reset:
@@ -134,6 +144,7 @@ class ScriptedEndpoint:
             def _count(self, change: int) -> None:
                 with endpoint._changed:
                     endpoint.open_connections += change
+                    endpoint.visitors += max(change, 0)
                     endpoint._changed.notify_all()
 
         return Handler

@@ -10,7 +10,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from openai import AzureOpenAI
+from openai import APIConnectionError, AzureOpenAI
 
 from tests.unit.models.scripted_endpoint import (
     HANG,
@@ -27,8 +27,10 @@ from utils.mem0 import building
 from utils.memory.ask import ask
 from utils.memory.prompts import Offered, Turn, added_message, conversation
 from utils.models.chat import ChatModel
+from utils.models.clients import keep_connections, prepare_client, touch
 from utils.models.embedder import MOST_EMBEDDED, Embedder
 from utils.models.plain_embeddings import use_plain_answers
+from utils.models.reranker import Reranker
 
 NOW = datetime(2026, 3, 5, tzinfo=UTC)
 MESSAGES = added_message([Turn("user", "I like tea")], [Offered("0", "lives in Porto")], NOW, None)
@@ -68,6 +70,62 @@ def embedder(endpoint: ScriptedEndpoint, dims: int | None = None, timeout_s: flo
 def anthropic_message(text: str) -> Reply:
     content = [{"type": "text", "text": text}]
     return Reply({**ANTHROPIC, "content": content, "usage": {"input_tokens": 1, "output_tokens": 1}})
+
+
+@pytest.fixture
+def elsewhere() -> Iterator[ScriptedEndpoint]:
+    """Another host, which answers whatever it is asked."""
+    with ScriptedEndpoint() as endpoint:
+        endpoint.script(chat(TEA))
+        yield endpoint
+
+
+@pytest.mark.parametrize("status", [302, 307])
+@pytest.mark.parametrize("part", ["openai", "openai_structured", "anthropic", "ollama", "embedder", "reranker"])
+def test_a_redirect_takes_neither_texts_nor_keys_elsewhere(
+    endpoint: ScriptedEndpoint, elsewhere: ScriptedEndpoint, part: str, status: int
+) -> None:
+    endpoint.script(Reply(b"", status, {"Location": f"{elsewhere.base_url}/v1/chat/completions"}))
+    asked = {"embedder": lambda: embedder(endpoint).embed("tea"), "reranker": lambda: reranked(endpoint)}
+    with pytest.raises(ServiceError) as raised:
+        asked.get(part, lambda: chat_model(endpoint, part).generate(MESSAGES))()
+    assert endpoint.requests == 1 or part == "reranker"
+    assert elsewhere.visitors == 0
+    assert part == "reranker" or f"HTTP {status}" in raised.value.reason
+
+
+def reranked(endpoint: ScriptedEndpoint) -> list[float]:
+    llm = {"model": "m", "api_key": "sk-canary", "openai_base_url": endpoint.base_url + "/v1"}
+    config = {"provider": "openai", "llm": {"provider": "openai", "config": llm}}
+    return Reranker(building.build_reranker("llm_reranker", config), PATIENT_S).rerank("tea", ["tea", "coffee"])
+
+
+@pytest.mark.parametrize("provider", ["openai", "anthropic", "ollama"])
+@pytest.mark.parametrize(("idle_s", "connections"), [(600.0, 1), (-1.0, 3)])
+def test_how_long_an_idle_connection_is_kept_is_ours_to_say(
+    endpoint: ScriptedEndpoint, provider: str, idle_s: float, connections: int
+) -> None:
+    family = {f"{provider}_base_url": endpoint.base_url + ("/v1" if provider == "openai" else "")}
+    llm = building.build_llm(provider, {"model": "m", "api_key": "sk-canary", **family})
+    keep_connections(llm, idle_s)
+    prepare_client(llm, PATIENT_S)
+    for _ in range(3):
+        touch(llm)
+    assert len(endpoint.asked_for_free) == 3
+    assert endpoint.visitors == connections
+
+
+def test_a_service_that_knows_no_such_question_has_answered_and_one_that_is_gone_has_not(
+    endpoint: ScriptedEndpoint,
+) -> None:
+    model = chat_model(endpoint)
+    endpoint.free_status = 404
+    model.touch()
+    assert endpoint.asked_for_free == ["/v1/models/m"]
+    with ScriptedEndpoint() as gone:
+        pass
+    with pytest.raises(APIConnectionError):
+        chat_model(gone).touch()
 
 
 NO_RESPONSES = [
