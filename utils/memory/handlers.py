@@ -120,14 +120,17 @@ class DeleteAllHandler:
             raise TypeError(f"not a delete_all: {write.kind}")
         await self._delete_rows(write, lease, request)
         count = await self._deleted(write)
+        erases_user = request.purge_history and request.agent_id is None  # of one agent's deletion the user stays
 
         def clear(conn: Connection) -> None:
             claim = lease.claim
             if request.purge_history:
                 history.purge(conn, claim.scope, claim.user_id, request.agent_id)
             writes.drop_failed_before(conn, claim, write.id, request.agent_id)
+            if erases_user:
+                writes.forget_user(conn, claim, write.id)
 
-        return Outcome({"count": count}, (clear,))
+        return Outcome({"count": count}, (clear,), forget_queue=erases_user)
 
     async def _delete_rows(self, write: Write, lease: QueueLease, request: DeleteAll) -> None:
         """Go through the owner's memories until none is left.

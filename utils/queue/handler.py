@@ -30,10 +30,12 @@ class Outcome:
         result: what is kept of it when its text is erased: ids, events and counts.
         also: what else belongs into the transaction that finishes the write, in order. It runs under the lock on the
             queue's row, after the lease has been compared: what a step changes, only the lease's holder changes.
+        forget_queue: nothing is to be kept of the user, not even that there was a queue.
     """
 
     result: Mapping[str, Any] = field(default_factory=dict)
     also: tuple[Step, ...] = ()
+    forget_queue: bool = False
 
 
 class Handler(Protocol):

@@ -10,6 +10,7 @@ worker goes on where the lease runs out.
 from __future__ import annotations
 
 import asyncio
+import functools
 import logging
 import random
 import uuid
@@ -225,6 +226,8 @@ class Worker:
         await self._state.write(lambda conn: workers.purge(conn, _KEEP_WORKERS_S))
         while await self._state.write(lambda conn: writes.purge(conn, older_than_s=_KEEP_ENDED_S, most=_PURGE_BATCH)):
             continue
+        while await self._state.write(lambda conn: queues.purge(conn, idle_for_s=_KEEP_ENDED_S, most=_PURGE_BATCH)):
+            continue
         await asyncio.sleep(_PURGE_EVERY_S)
 
     # -- its work
@@ -256,12 +259,16 @@ class Worker:
                 return  # released in the transaction that ended the last one
         await self._state.write(lambda conn: queues.hold_and_release(conn, lease.claim))
 
-    async def _commit(self, service: Service, lease: QueueLease, change: Callable[[Any], None]) -> Write | None:
+    async def _commit(
+        self, service: Service, lease: QueueLease, change: Callable[[Any], None], *, forget_queue: bool = False
+    ) -> Write | None:
         """Commit ``change``, which locks the queue, together with the way on: the next write, or the release."""
 
         def work(conn: Any) -> Write | None:
             change(conn)
-            return writes.next_or_release(conn, lease.claim, service.fingerprint, service.known)
+            return writes.next_or_release(
+                conn, lease.claim, service.fingerprint, service.known, forget_queue=forget_queue
+            )
 
         return await self._state.write_changes(work)
 
@@ -275,7 +282,8 @@ class Worker:
         try:
             with log.unforeseen(_log, f"write {write.id}"):
                 outcome = await service.handlers[write.kind](write, lease)
-                following = await self._commit(service, lease, lambda conn: _finish_write(conn, lease, write, outcome))
+                finish = functools.partial(_finish_write, lease=lease, write=write, outcome=outcome)
+                following = await self._commit(service, lease, finish, forget_queue=outcome.forget_queue)
             _log.info("write %s done (%s)", write.id, write.kind)
         except LeaseLost:
             raise

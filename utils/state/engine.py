@@ -12,9 +12,11 @@ raises leaves as a ``ServiceError`` of part ``state_store`` without the statemen
 from __future__ import annotations
 
 import asyncio
+import logging
+import os
 import sqlite3
 from collections.abc import Callable
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -35,6 +37,9 @@ if TYPE_CHECKING:
 
     import psycopg
 
+_log = logging.getLogger(__name__)
+
+_PRIVATE: Final = 0o600  # of a SQLite file
 # Connections, twelve in all. What a worker commits may wait for long: for a row that another process has locked, or,
 # with the changes of memories in it, for whoever has locked their table. Accepting a write, claiming and renewing
 # leases must not wait behind that, and reads behind neither.
@@ -259,6 +264,7 @@ class _SqliteThread:
     def _transact[T](self, work: Callable[[Connection], T]) -> T:
         if self._engine is None:
             self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)  # it holds users' texts
+            _create(self._path)
             self._engine = _sqlite_engine(self._path, self._begin)
         with self._engine.begin() as connection:
             return work(connection)
@@ -279,10 +285,12 @@ def _sqlite_engine(path: Path, begin: str) -> Engine:
 
     @event.listens_for(engine, "connect")
     def _prepare(connection: sqlite3.Connection, _record: object) -> None:
+        _close_to_others(path)  # before anything is in it; what SQLite makes beside it gets its mode
         connection.isolation_level = (
             None  # transactions begin where SQLAlchemy begins them, not before the first INSERT
         )
         connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("PRAGMA secure_delete = ON")  # what is erased is overwritten
         connection.execute("PRAGMA synchronous = FULL")  # an answered ACCEPT survives a power cut, too
 
     @event.listens_for(engine, "begin")
@@ -290,6 +298,26 @@ def _sqlite_engine(path: Path, begin: str) -> Engine:
         connection.exec_driver_sql(begin)
 
     return engine
+
+
+def _create(path: Path) -> None:
+    """Make an empty file that is its owner's alone. It is not opened: closing it again would take away the locks that
+    other connections of this process have on it.
+    """
+    with suppress(FileExistsError, PermissionError):  # macOS lets only root do so: SQLite makes it then
+        os.mknod(path, _PRIVATE)
+
+
+def _close_to_others(path: Path) -> None:
+    """Let nobody but its owner read the file and what SQLite keeps beside it, wherever they lie."""
+    for name in (path, *(path.with_name(path.name + suffix) for suffix in ("-wal", "-shm"))):
+        try:
+            if name.stat().st_mode & 0o077:
+                name.chmod(_PRIVATE)
+        except FileNotFoundError:
+            continue
+        except PermissionError:
+            _log.warning("the SQLite state is another user's file; others may be able to read it")
 
 
 @contextmanager

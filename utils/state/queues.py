@@ -13,6 +13,7 @@ answer that its condition did not hold. Every function takes an open transaction
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -30,14 +31,16 @@ from sqlalchemy import (
     bindparam,
     case,
     collate,
+    delete,
     false,
     or_,
     select,
+    tuple_,
     update,
 )
 
 from utils.errors import LeaseLost
-from utils.state.tables import DUE_NOW, PENDING, epoch_now, workers, write_queues, writes
+from utils.state.tables import DUE_NOW, FAILED, PENDING, epoch_now, workers, write_queues, writes
 
 # A fingerprint that no worker has served for this long is nobody's any more.
 UNSEEN_AFTER_S: Final = 120.0
@@ -78,6 +81,13 @@ PENDING_THERE: Final = and_(
     writes.c.user_id == bindparam("held_user_id"),
     writes.c.status == PENDING,
 )
+
+_TO_CARRY_OUT: Final = and_(
+    writes.c.scope == bindparam("held_scope"),
+    writes.c.user_id == bindparam("held_user_id"),
+    writes.c.status.in_((PENDING, FAILED)),
+)
+_TOKEN_BITS: Final = 62  # a BIGINT, with room for as many leases as one likes
 
 
 def is_due(moment: ColumnElement[float]) -> ColumnElement[bool]:
@@ -258,6 +268,44 @@ def release(conn: Connection, held: Claim) -> None:
         LeaseLost: another worker has it by now.
     """
     must_return(conn, _RELEASE, held.parameters())
+
+
+_FORGET: Final = (
+    delete(write_queues)
+    .where(write_queues.c.scope == bindparam("held_scope"), write_queues.c.user_id == bindparam("held_user_id"))
+    .where(write_queues.c.owner.is_(None), ~select(writes.c.seq).where(_TO_CARRY_OUT).exists())
+)
+
+
+def forget(conn: Connection, held: Claim) -> None:
+    """Delete the row of a queue that was released in this very transaction, unless writes of the user are pending, or
+    have failed and may be taken up again. The row of the user's next write begins at another token (``first_token``).
+    """
+    conn.execute(_FORGET, held.parameters())
+
+
+def first_token() -> int:
+    """Where the fencing tokens of a new row begin. A row may have been there before, and a worker may still believe in
+    a lease on that one: its token must not come again.
+    """
+    return secrets.randbits(_TOKEN_BITS)
+
+
+def purge(conn: Connection, *, idle_for_s: float, most: int) -> int:
+    """Delete up to ``most`` rows of queues that have long had nothing to do, of users no write is kept of; how many."""
+    queue = write_queues.c
+    kept = select(writes.c.seq).where(writes.c.scope == queue.scope, writes.c.user_id == queue.user_id)
+    idle = (
+        select(queue.scope, queue.user_id)
+        .where(queue.due_at.is_(None), queue.owner.is_(None), queue.waiting_since < epoch_now() - idle_for_s)
+        .where(~kept.exists())
+        .limit(most)
+        .with_for_update(of=write_queues, skip_locked=True)
+        .cte("idle")
+    )
+    unused = delete(write_queues).where(tuple_(queue.scope, queue.user_id).in_(select(idle.c.scope, idle.c.user_id)))
+    gone = unused.where(queue.due_at.is_(None), queue.owner.is_(None)).returning(queue.user_id)
+    return len(conn.execute(gone).all())  # SQLite has no row count for a statement that begins WITH
 
 
 def lock(conn: Connection, queues: ColumnElement[bool]) -> None:

@@ -42,6 +42,8 @@ from utils.state.tables import (
     writes,
 )
 
+NOBODY: Final = ""  # the user id of what is nobody's any more; no caller can give it
+
 
 @dataclass(frozen=True, slots=True)
 class NewWrite:
@@ -119,7 +121,11 @@ def _wake(dialect_insert: Any) -> Any:
     """Make the queue due now, unless it is due at another time already; make it, if this is the user's first write."""
     queue = write_queues.c
     fresh = dialect_insert(write_queues).values(
-        scope=bindparam("scope"), user_id=bindparam("user_id"), due_at=DUE_NOW, waiting_since=epoch_now()
+        scope=bindparam("scope"),
+        user_id=bindparam("user_id"),
+        token=bindparam("first_token"),
+        due_at=DUE_NOW,
+        waiting_since=epoch_now(),
     )
     return fresh.on_conflict_do_update(
         index_elements=[queue.scope, queue.user_id],
@@ -158,7 +164,8 @@ def accept(conn: Connection, write: NewWrite, most_pending: int) -> bool:
     The queue's row is locked first, so that writes accepted at once for one user get their numbers in commit order.
     One statement on PostgreSQL, which may be sent twice: it has the same effect as once.
     """
-    values = {**{field.name: getattr(write, field.name) for field in fields(write)}, "most_pending": most_pending}
+    values = {field.name: getattr(write, field.name) for field in fields(write)}
+    values |= {"most_pending": most_pending, "first_token": queues.first_token()}
     if conn.dialect.name == "postgresql":
         return conn.execute(_ACCEPT_POSTGRESQL, values).first() is not None
     conn.execute(_WAKE_SQLITE, values)
@@ -312,14 +319,19 @@ def postpone(
     )
 
 
-def next_or_release(conn: Connection, held: Claim, fingerprint: str, known: Known) -> Write | None:
-    """The queue's next write, as :func:`head`; where there is None, the queue is given back.
+def next_or_release(
+    conn: Connection, held: Claim, fingerprint: str, known: Known, *, forget_queue: bool = False
+) -> Write | None:
+    """The queue's next write, as :func:`head`; where there is None, the queue is given back, and with ``forget_queue``
+    its row goes if it can.
 
     Call it in a transaction that has locked the queue: then it sees a write that was being accepted meanwhile.
     """
     write = head(conn, held, fingerprint, known)
     if write is None:
         queues.release(conn, held)
+        if forget_queue:
+            queues.forget(conn, held)
     return write
 
 
@@ -367,6 +379,16 @@ def drop_failed_before(conn: Connection, held: Claim, write_id: str, agent_id: s
     of_agent = writes.c.payload["agent_id"].as_string() == agent_id
     earlier = and_(mine, writes.c.seq < accepted_at)
     conn.execute(delete(writes).where(earlier if agent_id is None else and_(earlier, of_agent)))
+
+
+def forget_user(conn: Connection, held: Claim, write_id: str) -> None:
+    """Delete what is kept of the user's ended writes, and take the user's id from ``write_id``, a ``delete_all`` that
+    has just been finished: its row still answers who asks for it by its id. Failed ones: :func:`drop_failed_before`.
+    """
+    mine = and_(writes.c.scope == held.scope, writes.c.user_id == held.user_id)
+    ended = writes.c.status.in_((DONE, SUPERSEDED))
+    conn.execute(delete(writes).where(mine, ended, writes.c.id != write_id))
+    conn.execute(update(writes).where(mine, writes.c.id == write_id).values(user_id=NOBODY))
 
 
 # -- looking

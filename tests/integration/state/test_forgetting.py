@@ -1,0 +1,90 @@
+"""What stays of a person in the state store after ``delete_all_memories`` with ``purge_history``: nothing."""
+
+from __future__ import annotations
+
+import pytest
+import sqlalchemy as sa
+
+from tests.integration.state.test_writes import KNOWN, MINE, SCOPE, accept, claim, do, head, new_write
+from utils.errors import LeaseLost
+from utils.state import queues, tables, writes
+from utils.state.engine import StateStore
+
+
+async def everything(state: StateStore) -> str:
+    """All rows of all tables, as text."""
+    return await state.read(
+        lambda conn: repr([row for table in tables.metadata.sorted_tables for row in conn.execute(sa.select(table))])
+    )
+
+
+async def forgotten(state: StateStore, user_id: str, worker: str = "worker-1") -> queues.Claim:
+    """A delete_all of the user that purges, carried out; the lease it was carried out under."""
+    wiped = new_write(user_id, kind="delete_all")
+    assert await accept(state, wiped)
+    [held] = await claim(state, worker)
+    write = await head(state, held)
+    while write is not None:
+        current = write
+
+        def finish(conn: sa.Connection, current: writes.Write = current) -> writes.Write | None:
+            writes.finish(conn, held, current.id, {"count": 1})
+            if current.id == wiped.id:
+                writes.forget_user(conn, held, current.id)
+            return writes.next_or_release(conn, held, MINE, KNOWN, forget_queue=current.id == wiped.id)
+
+        write = await state.write(finish)
+    known = await state.read(lambda conn: writes.state_of(conn, SCOPE, wiped.id))
+    assert known is not None and (known.status, known.result, known.user_id) == (tables.DONE, {"count": 1}, "")
+    return held
+
+
+async def test_nothing_of_the_user_stays_and_the_deletion_still_answers_by_its_id(state: StateStore) -> None:
+    assert await accept(state, new_write("alice-7"))
+    await forgotten(state, "alice-7")
+    assert "alice-7" not in await everything(state)
+
+
+async def test_a_lease_on_a_queue_that_is_gone_is_worth_nothing_on_its_successor(state: StateStore) -> None:
+    """Also for the very worker that had it: its ids stay, so the token must not come again."""
+    held = [await forgotten(state, "alice") for _ in range(3)]
+    assert await accept(state, new_write("alice"))
+    [now] = await claim(state)
+    assert now.owner == held[0].owner and len({each.token for each in (*held, now)}) == 4
+    for old in held:
+        with pytest.raises(LeaseLost):
+            await do(state, queues.hold, old)
+        assert await do(state, queues.renew, [old], 60.0) == []
+    await do(state, queues.hold, now)
+
+
+async def test_a_queue_with_work_or_a_failure_is_kept(state: StateStore) -> None:
+    assert await accept(state, new_write("alice"))
+    [held] = await claim(state)
+    write = await head(state, held)
+    assert write is not None
+    await do(state, writes.fail, held, write.id, code="service_refused", reason="{}", parked=True)
+
+    def release(conn: sa.Connection) -> None:
+        queues.hold_and_release(conn, held)
+        queues.forget(conn, held)
+
+    await state.write(release)
+    assert "alice" in repr(await state.read(lambda conn: conn.execute(sa.select(tables.write_queues)).all()))
+
+
+async def test_idle_queues_of_users_without_any_write_are_purged(state: StateStore) -> None:
+    for user_id in ("alice", "bob", "carol"):
+        assert await accept(state, new_write(user_id))
+    alices, bobs, _ = sorted(await claim(state), key=lambda held: held.user_id)
+    for held in (alices, bobs):
+        write = await head(state, held)
+        assert write is not None
+        await do(state, writes.finish, held, write.id, {})
+        await do(state, queues.hold_and_release, held)
+    erased = sa.delete(tables.writes).where(tables.writes.c.user_id == "alice")
+    await do(state, lambda conn: conn.execute(erased))
+    assert await do(state, queues.purge, idle_for_s=60.0, most=10) == 0
+    assert await do(state, queues.purge, idle_for_s=-60.0, most=10) == 1
+    left = await state.read(lambda conn: set(conn.execute(sa.select(tables.write_queues.c.user_id)).scalars()))
+    assert left == {"bob", "carol"}
