@@ -45,8 +45,9 @@ async def memory(settings: Settings) -> AsyncIterator[Memory]:
 
 
 async def until(condition: Any) -> None:
-    while not condition():  # noqa: ASYNC110 - what servers have seen tells nobody
-        await asyncio.sleep(SHORT_S)
+    async with asyncio.timeout(60):
+        while not condition():  # noqa: ASYNC110 - what servers have seen tells nobody
+            await asyncio.sleep(SHORT_S)
 
 
 async def test_a_models_connection_is_kept_for_as_long_as_its_set_is_open_and_nothing_is_paid(
