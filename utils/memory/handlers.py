@@ -21,7 +21,7 @@ from utils.memory.plan import Change, Plan, apply, transaction
 from utils.memory.requests import VERSION, Add, Delete, DeleteAll, Update, WriteRequest, read
 from utils.messages import Sentence
 from utils.queue.handler import Handler, Outcome, QueueLease
-from utils.state import history, queues, writes
+from utils.state import erasure, history, queues, writes
 from utils.stores.protocol import Owner, Row, TransactionalStore
 
 if TYPE_CHECKING:
@@ -126,9 +126,9 @@ class DeleteAllHandler:
             claim = lease.claim
             if request.purge_history:
                 history.purge(conn, claim.scope, claim.user_id, request.agent_id)
-            writes.drop_failed_before(conn, claim, write.id, request.agent_id)
+            erasure.drop_failed_before(conn, claim, write.id, request.agent_id)
             if erases_user:
-                writes.forget_user(conn, claim, write.id)
+                erasure.forget_user(conn, claim, write.id)
 
         return Outcome({"count": count}, (clear,), forget_queue=erases_user)
 

@@ -116,6 +116,7 @@ class StateStore:
         """Use a connection of each kind, so that nothing in between takes them for forgotten."""
         await self.read(_ask_nothing)
         await self.write_statement(_ask_nothing)
+        await self.write_changes(_ask_nothing)
 
 
 def _ask_nothing(connection: Connection) -> None:

@@ -70,8 +70,9 @@ def _move(conn: Connection, old: str, new: str) -> None:
     for table in (writes, history):
         conn.execute(update(table).where(table.c.scope == old).values(scope=new))
     queue = write_queues.c
-    theirs = select(literal(new), queue.user_id, literal(DUE_NOW), queue.waiting_since).where(queue.scope == old)
-    moved = _insert(conn)(write_queues).from_select(["scope", "user_id", "due_at", "waiting_since"], theirs)
+    token = literal(queues.first_token())
+    moving = select(literal(new), queue.user_id, token, literal(DUE_NOW), queue.waiting_since).where(queue.scope == old)
+    moved = _insert(conn)(write_queues).from_select(["scope", "user_id", "token", "due_at", "waiting_since"], moving)
     conn.execute(moved.on_conflict_do_update(index_elements=[queue.scope, queue.user_id], set_={"due_at": DUE_NOW}))
     conn.execute(delete(write_queues).where(queue.scope == old))
 

@@ -42,8 +42,6 @@ from utils.state.tables import (
     writes,
 )
 
-NOBODY: Final = ""  # the user id of what is nobody's any more; no caller can give it
-
 
 @dataclass(frozen=True, slots=True)
 class NewWrite:
@@ -368,27 +366,6 @@ def unpark(conn: Connection, scope: str, fingerprint: str, known: Known, *, own:
     ).rowcount
     queues.make_due(conn, their_queues)
     return count
-
-
-def drop_failed_before(conn: Connection, held: Claim, write_id: str, agent_id: str | None) -> None:
-    """Drop the queue's failed writes that were accepted before ``write_id``, a delete_all: taken up later, they would
-    bring back what has just been deleted. With ``agent_id`` only that agent's additions.
-    """
-    mine = and_(writes.c.scope == held.scope, writes.c.user_id == held.user_id, writes.c.status == FAILED)
-    accepted_at = select(writes.c.seq).where(writes.c.id == write_id).scalar_subquery()
-    of_agent = writes.c.payload["agent_id"].as_string() == agent_id
-    earlier = and_(mine, writes.c.seq < accepted_at)
-    conn.execute(delete(writes).where(earlier if agent_id is None else and_(earlier, of_agent)))
-
-
-def forget_user(conn: Connection, held: Claim, write_id: str) -> None:
-    """Delete what is kept of the user's ended writes, and take the user's id from ``write_id``, a ``delete_all`` that
-    has just been finished: its row still answers who asks for it by its id. Failed ones: :func:`drop_failed_before`.
-    """
-    mine = and_(writes.c.scope == held.scope, writes.c.user_id == held.user_id)
-    ended = writes.c.status.in_((DONE, SUPERSEDED))
-    conn.execute(delete(writes).where(mine, ended, writes.c.id != write_id))
-    conn.execute(update(writes).where(mine, writes.c.id == write_id).values(user_id=NOBODY))
 
 
 # -- looking

@@ -7,7 +7,7 @@ import sqlalchemy as sa
 
 from tests.integration.state.test_writes import KNOWN, MINE, SCOPE, accept, claim, do, head, new_write
 from utils.errors import LeaseLost
-from utils.state import queues, tables, writes
+from utils.state import erasure, queues, tables, writes
 from utils.state.engine import StateStore
 
 
@@ -30,7 +30,7 @@ async def forgotten(state: StateStore, user_id: str, worker: str = "worker-1") -
         def finish(conn: sa.Connection, current: writes.Write = current) -> writes.Write | None:
             writes.finish(conn, held, current.id, {"count": 1})
             if current.id == wiped.id:
-                writes.forget_user(conn, held, current.id)
+                erasure.forget_user(conn, held, current.id)
             return writes.next_or_release(conn, held, MINE, KNOWN, forget_queue=current.id == wiped.id)
 
         write = await state.write(finish)

@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from playground.postgres import Database
 from utils.config.state_location import PostgresLocation
 from utils.errors import LeaseLost, Superseded
-from utils.state import history, queues, tables, workers, writes
+from utils.state import erasure, history, queues, tables, workers, writes
 from utils.state.engine import StateStore
 from utils.state.tables import DONE
 
@@ -379,7 +379,7 @@ async def test_a_delete_all_drops_the_failures_it_supersedes(state: StateStore) 
     [held] = await claim(state)
     for write in (failed, later):
         await do(state, writes.fail, held, write.id, code="service_refused", reason="401", parked=True)
-    await do(state, writes.drop_failed_before, held, wipe.id, None)
+    await do(state, erasure.drop_failed_before, held, wipe.id, None)
     assert await state.read(lambda conn: writes.state_of(conn, SCOPE, failed.id)) is None
     assert await state.read(lambda conn: writes.state_of(conn, SCOPE, later.id)) is not None
 
