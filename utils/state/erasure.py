@@ -1,5 +1,5 @@
-"""What a ``delete_all`` takes out of the queue beside the memories: what would bring them back, and with a purge whatever
-tells that there was such a user. Every function takes an open transaction that holds the lease; none commits.
+"""What a ``delete_all`` takes out of the queue beside the memories: what would bring them back, and with a purge
+whatever tells that there was such a user. Every function takes an open transaction that holds the lease; none commits.
 """
 
 from __future__ import annotations
