@@ -15,6 +15,7 @@ from typing import Any, Final
 from utils import log
 from utils.aio.blocking import ThreadPool, use_pool
 from utils.aio.gather import gather
+from utils.errors import PluginError
 
 _log = logging.getLogger(__name__)
 
@@ -64,8 +65,9 @@ class Heartbeat:
     async def _ask(self, name: str, probe: Probe) -> None:
         try:
             async with asyncio.timeout(_PROBE_TIMEOUT_S):
-                await probe()
-        except Exception as exc:  # noqa: BLE001 - the top of a background task; SDKs raise what they like
+                with log.unforeseen(_log, f"keep-alive of {name}"):
+                    await probe()
+        except (PluginError, TimeoutError) as exc:
             if name not in self._down:
                 self._down.add(name)
                 _log.warning("keep-alive: %s does not answer (%s)", name, type(exc).__name__)

@@ -85,7 +85,7 @@ class ChatModel:
 
     def touch(self) -> None:
         """Use a connection, for nothing and free of charge (``clients.touch``). Blocks."""
-        touch(self._llm)
+        touch(self._llm, "llm")
 
     def close(self) -> None:
         """Close the client's connections. Idempotent."""

@@ -10,7 +10,7 @@ import socket
 from contextlib import AbstractContextManager
 from typing import Any, Final
 
-from utils.errors import mapped_by
+from utils.errors import ServiceError, mapped_by
 from utils.models.sdk_errors import map_error, status_of
 
 RETRIES: Final = 2  # of one request, by the SDKs that can; they wait 0.5 to 8 s, or what Retry-After says, to 60 s
@@ -82,24 +82,25 @@ def _socket_options() -> list[tuple[int, int, int]]:
     return [(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1), *tcp]
 
 
-def touch(part: Any) -> None:
+def touch(part: Any, name: str) -> None:
     """Ask the service behind ``part`` what it knows of its model, which costs nothing, over a connection of its
     client's. Whatever it answers: the connection has been used. Blocks.
 
     For the clients of openai's mould and Ollama's; others keep no connection that could be used so.
 
     Raises:
-        Exception: no answer came; the SDK's own.
+        ServiceError: of ``name``: no answer came.
     """
     client: Any = getattr(part, "client", None)
     models: Any = getattr(client, "models", None)
     try:
-        if hasattr(models, "retrieve"):
-            models.retrieve(part.config.model, timeout=_TOUCH_TIMEOUT_S)
-        elif hasattr(client, "ps"):
-            client.ps()  # Ollama: the models that are loaded
-    except Exception as exc:
-        if status_of(exc) is None:
+        with mapping_errors(name):
+            if hasattr(models, "retrieve"):
+                models.retrieve(part.config.model, timeout=_TOUCH_TIMEOUT_S)
+            elif hasattr(client, "ps"):
+                client.ps()  # Ollama: the models that are loaded
+    except ServiceError as exc:
+        if exc.__cause__ is None or status_of(exc.__cause__) is None:
             raise
 
 

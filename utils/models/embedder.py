@@ -60,7 +60,7 @@ class Embedder:
 
     def touch(self) -> None:
         """Use a connection, for nothing and free of charge (``clients.touch``). Blocks."""
-        touch(self._embedder)
+        touch(self._embedder, "embedder")
 
     def close(self) -> None:
         """Close the client's connections. Idempotent."""

@@ -24,7 +24,7 @@ from utils.errors import LeaseLost, PluginError, ServiceError, Superseded
 from utils.queue import retry
 from utils.queue.handler import Outcome, QueueLease, Service
 from utils.queue.lease import Lease, now_s
-from utils.state import queues, scopes, workers, writes
+from utils.state import parked, queues, scopes, workers, writes
 from utils.state.engine import StateStore
 from utils.state.writes import Write
 
@@ -214,9 +214,9 @@ class Worker:
         await asyncio.sleep(_SEEN_S)
 
     async def take_up(self, service: Service, *, own: bool = False) -> None:
-        """Put failed writes that these credentials may cure back in line (``writes.unpark``)."""
+        """Put failed writes that these credentials may cure back in line (``parked.unpark``)."""
         fingerprint, known = service.fingerprint, service.known
-        revived = await self._state.write(lambda conn: writes.unpark(conn, self.scope, fingerprint, known, own=own))
+        revived = await self._state.write(lambda conn: parked.unpark(conn, self.scope, fingerprint, known, own=own))
         if revived:
             _log.info("failed writes taken up again: %d", revived)
             self.wake()

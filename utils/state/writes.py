@@ -28,7 +28,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects import postgresql, sqlite
 
-from utils.errors import ServiceRefused, ServiceRejected, Superseded
+from utils.errors import Superseded
 from utils.state import queues
 from utils.state.queues import HELD, NEXT_ATTEMPT, PENDING_THERE, Claim, Known, is_due
 from utils.state.tables import (
@@ -281,7 +281,7 @@ def _refuse(conn: Connection, held: Claim, write_id: str) -> None:
 
 
 def fail(conn: Connection, held: Claim, write_id: str, *, code: str, reason: str, parked: bool) -> None:
-    """Give a write up, with its reason. It keeps its payload; a parked one is taken up again by :func:`unpark`.
+    """Give a write up, with its reason. It keeps its payload; a parked one is taken up again (``parked.unpark``).
 
     Raises:
         LeaseLost: another worker has the queue by now; nothing was changed.
@@ -331,41 +331,6 @@ def next_or_release(
         if forget_queue:
             queues.forget(conn, held)
     return write
-
-
-# -- failed ones
-
-
-def unpark(conn: Connection, scope: str, fingerprint: str, known: Known, *, own: bool = False, most: int = 100) -> int:
-    """Put parked writes of ``scope`` back in line, each in its old place; how many there were.
-
-    Args:
-        conn: an open transaction.
-        scope: the vector store.
-        fingerprint: the credentials that will carry them out.
-        known: what can be carried out here.
-        own: those that failed under these very credentials (they have just been validated). Otherwise those of
-            credentials that nobody has served for ``queues.UNSEEN_AFTER_S``, if other credentials may cure them.
-        most: users at once; whose queue is being committed right now is left to the next call.
-    """
-    theirs = and_(writes.c.scope == scope, writes.c.status == FAILED, writes.c.parked.is_(True))
-    mine = writes.c.fingerprint == fingerprint
-    curable = writes.c.error_code.in_((ServiceRefused.code, ServiceRejected.code))
-    parked = and_(theirs, mine if own else and_(~mine, curable, queues.may_carry_out(known)))
-    values = {"for_fingerprint": fingerprint}
-    found = list(conn.execute(select(writes.c.user_id).where(parked).distinct().limit(most), values).scalars())
-    if not found:
-        return 0
-    users = queues.lock_free(conn, and_(write_queues.c.scope == scope, write_queues.c.user_id.in_(found)), most)
-    their_queues = and_(write_queues.c.scope == scope, write_queues.c.user_id.in_(users))
-    revived = {"status": PENDING, "parked": False, "attempts": 0, "finished_at": None, "next_attempt_at": DUE_NOW}
-    none = {"error": None, "error_code": None}
-    count = conn.execute(
-        update(writes).where(parked, writes.c.user_id.in_(users)).values(fingerprint=fingerprint, **revived, **none),
-        values,
-    ).rowcount
-    queues.make_due(conn, their_queues)
-    return count
 
 
 # -- looking

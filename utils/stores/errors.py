@@ -120,6 +120,6 @@ def engine_errors() -> AbstractContextManager[None]:
     return mapped_by(store_error)
 
 
-def is_missing(exc: Exception) -> bool:
+def is_missing(exc: BaseException) -> bool:
     """Whether an exception says that there is no such row."""
     return status_of(exc) == _NOT_FOUND

@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from playground.postgres import Database
 from utils.config.state_location import PostgresLocation
 from utils.errors import LeaseLost, Superseded
-from utils.state import erasure, history, queues, tables, workers, writes
+from utils.state import erasure, history, parked, queues, tables, workers, writes
 from utils.state.engine import StateStore
 from utils.state.tables import DONE
 
@@ -334,11 +334,11 @@ async def test_failed_writes_are_taken_up_by_others_when_nobody_serves_their_cre
     await do(state, writes.fail, held, write.id, code="service_refused", reason="401", parked=True)
     await do(state, queues.hold_and_release, held)
     assert await state.read(lambda conn: writes.counts(conn, SCOPE, "alice")) == (0, 1)
-    assert await do(state, writes.unpark, SCOPE, MINE, KNOWN) == 0
-    assert await do(state, writes.unpark, SCOPE, OTHERS, KNOWN) == 0
+    assert await do(state, parked.unpark, SCOPE, MINE, KNOWN) == 0
+    assert await do(state, parked.unpark, SCOPE, OTHERS, KNOWN) == 0
     await age(state, queues.UNSEEN_AFTER_S + 1)
-    assert await do(state, writes.unpark, SCOPE, MINE, KNOWN) == 0, "it failed under these"
-    assert await do(state, writes.unpark, SCOPE, OTHERS, KNOWN) == 1
+    assert await do(state, parked.unpark, SCOPE, MINE, KNOWN) == 0, "it failed under these"
+    assert await do(state, parked.unpark, SCOPE, OTHERS, KNOWN) == 1
     assert await state.read(lambda conn: writes.counts(conn, SCOPE, "alice")) == (1, 0)
     await seen(state, OTHERS)
     [held] = await claim(state, fingerprint=OTHERS)
@@ -352,7 +352,7 @@ async def test_validated_credentials_take_up_their_own_failures_too(state: State
     [held] = await claim(state)
     await do(state, writes.fail, held, write.id, code="service_refused", reason="429", parked=True)
     await do(state, queues.hold_and_release, held)
-    assert await do(state, writes.unpark, SCOPE, MINE, KNOWN, own=True) == 1
+    assert await do(state, parked.unpark, SCOPE, MINE, KNOWN, own=True) == 1
 
 
 async def test_taking_up_failed_writes_waits_for_no_queue(database: Database) -> None:
@@ -367,8 +367,8 @@ async def test_taking_up_failed_writes_waits_for_no_queue(database: Database) ->
         await do(state, queues.hold_and_release, held)
     async with await psycopg.AsyncConnection.connect(database.uri) as other:
         await other.execute("SELECT FROM mem0_dify.write_queues WHERE user_id = 'user-07' FOR UPDATE")
-        assert await do(state, writes.unpark, SCOPE, OTHERS, KNOWN) == 49
-    assert await do(state, writes.unpark, SCOPE, OTHERS, KNOWN) == 1
+        assert await do(state, parked.unpark, SCOPE, OTHERS, KNOWN) == 49
+    assert await do(state, parked.unpark, SCOPE, OTHERS, KNOWN) == 1
     await state.close()
 
 

@@ -11,9 +11,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal, NamedTuple
 
+from utils.errors import ServiceError
 from utils.mem0.building import build_vector_store
 from utils.messages import Sentence
-from utils.stores.errors import is_missing, unavailable
+from utils.stores.errors import engine_errors, is_missing, unavailable
 
 if TYPE_CHECKING:
     from utils.stores.filters import Condition
@@ -171,9 +172,10 @@ class StoreAdapter:
         """Delete rows; mem0's classes take one at a time."""
         for memory_id in ids:
             try:
-                self.store.delete(memory_id)
-            except Exception as exc:
-                if not is_missing(exc):
+                with engine_errors():
+                    self.store.delete(memory_id)
+            except ServiceError as exc:
+                if exc.__cause__ is None or not is_missing(exc.__cause__):
                     raise
 
 
