@@ -24,7 +24,9 @@ async def test_the_state_store_takes_at_most_twelve_connections(database: Databa
 
     async with await psycopg.AsyncConnection.connect(database.uri, autocommit=True) as blocker:
         await blocker.execute("SELECT pg_advisory_lock(1)")
-        waiting = [asyncio.create_task(use(wait)) for use in (state.read, state.write) for _ in range(20)]
+        waiting = [
+            asyncio.create_task(use(wait)) for use in (state.read, state.write, state.write_changes) for _ in range(20)
+        ]
         while (await (await blocker.execute(OPEN)).fetchone()) != (MOST,):  # noqa: ASYNC110 - the database tells nobody
             await asyncio.sleep(0.01)
         sessions = await blocker.execute("SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()")
