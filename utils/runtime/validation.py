@@ -26,6 +26,7 @@ from utils.config.settings import Settings, form_name
 from utils.config.state_location import PostgresLocation
 from utils.errors import (
     CredentialError,
+    Overloaded,
     PluginError,
     ServiceError,
     ServiceRefused,
@@ -275,6 +276,8 @@ async def _checked(
         return problem or _service_problem(where, exc, sentences)
     except CredentialError as exc:
         return exc
+    except Overloaded as exc:
+        _log.warning("%s: the service was busy while it was checked (%s); let pass", where, exc)
     return None
 
 

@@ -137,10 +137,11 @@ def test_the_shares_together_are_what_was_configured(maxconn: int, minconn: int,
     reads, writes = shares(config)
     pools = [reads] if reads is writes else [reads, writes]
     assert sum(pool.max_size for pool in pools) == maxconn
-    assert sum(pool.min_size for pool in pools) == config.minconn
+    assert reads.min_size == min(config.minconn, reads.max_size)
     for pool in pools:
         assert 0 <= pool.min_size <= pool.max_size
         assert pool.max_size >= 1
     assert reads.max_size >= writes.max_size
     if len(pools) == 2:
+        assert writes.min_size == 0
         assert reads.max_pending == (maxconn + max_waiting if max_waiting else None)

@@ -12,6 +12,7 @@ somebody else's statements, and a prepared statement's name would stand for some
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any, Final
@@ -20,13 +21,22 @@ import psycopg
 from psycopg import sql
 from psycopg.adapt import AdaptersMap
 
-from utils.errors import ServiceError
+from utils.errors import Overloaded, PluginError
 from utils.stores.errors import CLOSED, connection_error, database_error, unavailable
+from utils.stores.pgvector.refusal import TOO_MANY_CONNECTIONS, refusal_code
 from utils.stores.pgvector.statements import Statement
 from utils.stores.pgvector.vector import Vector, VectorBinaryDumper, VectorTextDumper
 
 _SET: Final = "SELECT set_config(%s, %s, %s)"  # name, value, whether it ends with the transaction
 _SET_LOCAL: Final = sql.SQL("SELECT set_config({}, {}, true);")
+_REFUSED_FOR_S: Final = 1.0  # how long what a server refused connections with holds for further failures
+
+
+class ServerFull(Overloaded):
+    """The server admits no further connection, to this role or at all."""
+
+    def __init__(self) -> None:
+        super().__init__("error_store_full")
 
 
 class Session(psycopg.AsyncConnection[tuple[Any, ...]]):
@@ -116,6 +126,8 @@ class Login:
         self.arguments: dict[str, Any] = {"autocommit": True, "context": adapters, "client_encoding": "utf8"}
         self._succeeded = False
         self._closed = False
+        self._refused_with: str | None = None
+        self._refused_at = -math.inf
 
     def close(self) -> None:
         """Make no connection any more. Idempotent."""
@@ -128,6 +140,7 @@ class Login:
         Nothing is prepared on it, so it may be used behind a pooler.
 
         Raises:
+            ServerFull: the server admits no further connection.
             ServiceRefused: the server turned the credentials down.
             ServiceUnavailable: it cannot be reached.
         """
@@ -136,13 +149,22 @@ class Login:
         try:
             conn = await Session.connect(self.conninfo, prepare_threshold=None, **self.arguments)
         except psycopg.OperationalError as exc:
-            raise self._refusal(exc) from exc
+            raise await self._refusal(exc) from exc
         self._succeeded = True
         try:
             yield conn
         finally:
             await conn.close()
 
-    def _refusal(self, exc: psycopg.OperationalError) -> ServiceError:
-        """A server that let these credentials in before does not refuse them now: it is full, or restarts."""
+    async def _refusal(self, exc: psycopg.OperationalError) -> PluginError:
+        if await self._refused_code(exc) == TOO_MANY_CONNECTIONS:
+            return ServerFull()
+        # A server that let these credentials in before does not refuse them now: it restarts.
         return database_error(exc) if self._succeeded else connection_error(exc)
+
+    async def _refused_code(self, exc: psycopg.OperationalError) -> str | None:
+        """What the server refuses connections with; asked once for all that fail within a second."""
+        if time.monotonic() - self._refused_at > _REFUSED_FOR_S:
+            self._refused_with = await refusal_code(self.conninfo, exc)
+            self._refused_at = time.monotonic()
+        return self._refused_with

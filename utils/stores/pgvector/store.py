@@ -22,13 +22,13 @@ import logging
 import math
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, Final
 
 import psycopg
 from psycopg import sql
 
-from utils.errors import ServiceError, ServiceRejected
+from utils.errors import PluginError, ServiceRejected
 from utils.stores.errors import database_errors, rejected
 from utils.stores.pgvector import statements
 from utils.stores.pgvector.connections import Connections, shares
@@ -41,7 +41,7 @@ from utils.stores.pgvector.schema import (
     id_in_comment,
     index_state,
 )
-from utils.stores.pgvector.sessions import Login, is_shared
+from utils.stores.pgvector.sessions import Login, ServerFull, is_shared
 from utils.stores.pgvector.sizes import EXACT_ROWS, OwnerSizes
 from utils.stores.pgvector.vector import Vector
 from utils.stores.protocol import Owner, Patch, Row
@@ -82,7 +82,9 @@ class PgvectorStore:
         reads, writes = shares(config)
         self._reads = Connections(self._login, config, reads, statement_timeout_ms)
         self._writes = (
-            self._reads if writes is reads else Connections(self._login, config, writes, statement_timeout_ms)
+            self._reads
+            if writes is reads
+            else Connections(self._login, config, writes, statement_timeout_ms, spare=self._reads)
         )
         self._opening = asyncio.Lock()
         self._table: Table | None = None
@@ -296,8 +298,8 @@ class PgvectorStore:
                     if not await is_shared(conn):  # a pooler would hand the setting on: there the server's own holds
                         await conn.execute("SET statement_timeout = 0")
                     await build_indexes(conn, lock_holder, table)
-        except ServiceError as exc:
-            _log.warning("index of collection %s not built: %s", table.name, exc.reason)
+        except PluginError as exc:
+            _log.warning("index of collection %s not built: %s", table.name, exc)
         self._index_looked_up_at = -math.inf
 
     async def _has_index(self, table: Table) -> bool:
@@ -305,9 +307,10 @@ class PgvectorStore:
         now = time.monotonic()
         if not self._index_ready and table.ann is not None and now - self._index_looked_up_at > _INDEX_LOOKUP_EVERY_S:
             self._index_looked_up_at = now
-            async with self._login.connection() as conn:
-                with database_errors():
-                    self._index_ready = table.ann not in (await index_state(conn, table)).missing
+            with suppress(ServerFull):  # without the index it is found, too
+                async with self._login.connection() as conn:
+                    with database_errors():
+                        self._index_ready = table.ann not in (await index_state(conn, table)).missing
         return self._index_ready
 
     def _fits(self, table: Table, dims: int) -> None:

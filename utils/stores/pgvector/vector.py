@@ -39,9 +39,8 @@ class Vector:
         values = struct.unpack_from(f">{(len(self.packed) - _HEADER.size) // 4}f", self.packed, _HEADER.size)
         if not all(map(math.isfinite, values)):
             raise rejected("store_bad_row", "vector")
-        return (
-            f"[{','.join(f'{value:.9g}' for value in values)}]"  # nine digits give every single-precision number back
-        )
+        # Nine digits give every single-precision number back.
+        return f"[{','.join(f'{value:.9g}' for value in values)}]"
 
 
 class VectorBinaryDumper(Dumper):
