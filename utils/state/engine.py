@@ -15,17 +15,19 @@ import asyncio
 import logging
 import os
 import sqlite3
+import time
 from collections.abc import Callable
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, cast
 
 import sqlalchemy as sa
 from sqlalchemy import Connection, Engine, event
 from sqlalchemy.engine.interfaces import IsolationLevel
-from sqlalchemy.pool import ConnectionPoolEntry, StaticPool
+from sqlalchemy.pool import ConnectionPoolEntry, QueuePool, StaticPool
 
 from utils.aio.blocking import NativeThread, ThreadPool
+from utils.config import dsn
 from utils.config.state_location import PostgresLocation, SqliteLocation
 from utils.errors import ServiceRejected, ServiceUnavailable
 from utils.messages import Sentence
@@ -47,9 +49,11 @@ _WRITERS: Final = 3
 _CHANGERS: Final = 6
 _READERS: Final = 3
 _POOL_TIMEOUT_S: Final = 5
+_LOOK_AGAIN_S: Final = 0.05  # while the server admits no further connection
 _STATEMENT_TIMEOUT: Final = "statement_timeout = 10000"  # milliseconds
 # Milliseconds; a process that stands still in a transaction would block its user's queue for all.
 _IDLE_TIMEOUT: Final = "idle_in_transaction_session_timeout = 5000"
+_UNANSWERED_MS: Final = "20000"  # what was sent and is not acknowledged for so long ends the connection (Linux)
 _SHARED: Final = "shared"  # key in a pooled connection's info: a pooler changes the server session under it
 _PREPARE_THRESHOLD: Final = 5  # psycopg's own: a statement is prepared on the server when it was sent so many times
 _BUSY_TIMEOUT_MS: Final = 5_000  # SQLite: how long to wait for another process's write transaction
@@ -143,13 +147,13 @@ class _Postgres:
         return await self._writing.run(_transact, self._writer, work)
 
     async def write_changes[T](self, work: Callable[[Connection], T]) -> T:
-        return await self._changing.run(_transact, self._changer, work)
+        return await self._changing.run(_transact, self._changer, work, self._writer)
 
     async def write_statement[T](self, work: Callable[[Connection], T]) -> T:
         return await self._writing.run(_transact, self._single_writer, work)
 
     async def read[T](self, work: Callable[[Connection], T]) -> T:
-        return await self._reading.run(_transact, self._reader, work)
+        return await self._reading.run(_transact, self._reader, work, self._single_writer)
 
     async def close(self) -> None:
         for pool in (self._writing, self._changing, self._reading):
@@ -174,7 +178,9 @@ class _Postgres:
     def _connect(self) -> psycopg.Connection[Any]:
         import psycopg
 
-        return psycopg.connect(self._conninfo, prepare_threshold=None)
+        # A connection that was cut without a word would hold its thread for a quarter of an hour.
+        conninfo = dsn.write({"tcp_user_timeout": _UNANSWERED_MS, **dsn.parameters_of(self._conninfo)})
+        return psycopg.connect(conninfo, prepare_threshold=None)
 
 
 def _prepare_session(connection: psycopg.Connection[Any], record: ConnectionPoolEntry) -> None:
@@ -195,13 +201,13 @@ def _prepare_session(connection: psycopg.Connection[Any], record: ConnectionPool
     record.info[_SHARED] = shared
 
 
-def _transact[T](engine: Engine, work: Callable[[Connection], T]) -> T:
+def _transact[T](engine: Engine, work: Callable[[Connection], T], spare: Engine | None = None) -> T:
     """Run ``work``; once more when the pooled connection turned out to be dead before the commit.
 
     In autocommit mode its statement may have been carried out by then: such ``work`` must bear being run twice.
     """
     for last in (False, True):
-        with engine.connect() as connection:
+        with _connection(engine, spare) as connection:
             try:
                 transaction = _begin(connection)
                 value = work(connection)
@@ -212,6 +218,28 @@ def _transact[T](engine: Engine, work: Callable[[Connection], T]) -> T:
             transaction.commit()  # a connection lost here may have committed: not tried again
             return value
     raise AssertionError("unreachable: the second round returns or raises")
+
+
+def _connection(engine: Engine, spare: Engine | None) -> Connection:
+    """A connection of the engine's pool. A server may admit fewer than the pool would make (a role's limit): then one
+    that comes back must do, or one of ``spare``'s pool, where this one has none at all.
+    """
+    give_up_at = time.monotonic() + _POOL_TIMEOUT_S
+    while True:
+        try:
+            return engine.connect()
+        except sa.exc.DBAPIError:
+            if _has_connections(engine) and time.monotonic() < give_up_at:
+                time.sleep(_LOOK_AGAIN_S)
+            elif spare is not None and _has_connections(spare):
+                return _connection(spare, None)
+            else:
+                raise
+
+
+def _has_connections(engine: Engine) -> bool:
+    pool = cast("QueuePool", engine.pool)
+    return pool.checkedin() + pool.checkedout() > 0
 
 
 def _begin(connection: Connection) -> sa.RootTransaction:
@@ -287,9 +315,7 @@ def _sqlite_engine(path: Path, begin: str) -> Engine:
     @event.listens_for(engine, "connect")
     def _prepare(connection: sqlite3.Connection, _record: object) -> None:
         _close_to_others(path)  # before anything is in it; what SQLite makes beside it gets its mode
-        connection.isolation_level = (
-            None  # transactions begin where SQLAlchemy begins them, not before the first INSERT
-        )
+        connection.isolation_level = None  # transactions begin where SQLAlchemy says, not before the first INSERT
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA secure_delete = ON")  # what is erased is overwritten
         connection.execute("PRAGMA synchronous = FULL")  # an answered ACCEPT survives a power cut, too
