@@ -33,7 +33,8 @@ if TYPE_CHECKING:
     from utils.stores.protocol import Store
 
 _BATCH: Final = 200  # memories deleted between two commits of a delete_all
-_VISIBLE_WITHIN_S: Final = 30.0  # OpenSearch shows a deletion after up to ten seconds, Elasticsearch after one
+_SHORTEST_WAIT_S: Final = 3.0  # for deletions to be seen, of a store that promises them sooner
+_WAIT_FACTOR: Final = 3  # how much longer than it promises a store may show what was deleted
 _LOOK_AGAIN_S: Final = 1.0
 # What a delete_all of the whole user makes pointless, and what a delete_all of one agent's memories does.
 SUPERSEDED_BY_DELETE_ALL: Final = (Add.kind, Update.kind, Delete.kind)
@@ -138,6 +139,7 @@ class DeleteAllHandler:
         Raises:
             ServiceUnavailable: memories that were deleted are still shown, and no others.
         """
+        longest_s = max(_SHORTEST_WAIT_S, _WAIT_FACTOR * self._store.visible_after_s)
         waited_s, deleted = 0.0, await self._deleted(write)
         while await self._pass(write, lease, request):
             before, deleted = deleted, await self._deleted(write)
@@ -145,7 +147,7 @@ class DeleteAllHandler:
                 waited_s = 0.0
                 continue
             # Everything that is left has been deleted: the store shows its deletions late, or does not delete.
-            if waited_s >= _VISIBLE_WITHIN_S:
+            if waited_s >= longest_s:
                 lease.made_progress = False
                 reason = Sentence("reason_deletions_shown", {})
                 raise ServiceUnavailable("service_unavailable", part="vector_store", reason=reason)

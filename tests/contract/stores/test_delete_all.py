@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
@@ -9,6 +10,7 @@ import pytest
 from tests.contract.stores.awkward import AwkwardStore
 from tests.contract.stores.conftest import opened
 from tests.contract.stores.rows import DIMS, QUERY, memory, spread
+from utils.errors import ServiceUnavailable
 from utils.memory import handlers
 from utils.memory.requests import DeleteAll
 from utils.stores.mem0.store import Mem0Store
@@ -30,8 +32,8 @@ class Deleting(handlers.DeleteAllHandler):
         return len(self.recorded)
 
     async def run(self, user_id: str) -> None:
-        write = type("Write", (), {"user_id": user_id})
-        await self._delete_rows(cast("Any", write), cast("Any", None), DeleteAll(at="2026-01-01T00:00:00+00:00"))
+        write, lease = SimpleNamespace(user_id=user_id), SimpleNamespace(made_progress=True)
+        await self._delete_rows(cast("Any", write), cast("Any", lease), DeleteAll(at="2026-01-01T00:00:00+00:00"))
 
 
 @pytest.mark.parametrize(
@@ -52,3 +54,22 @@ async def test_all_of_a_users_memories_go_and_nobody_elses(provider: str, awkwar
         assert len(deleting.recorded) == 95
         assert await store.page(Owner("alice"), 5) == ([], 0)
         assert (await store.page(Owner("bob"), 5))[1] == 1
+
+
+@pytest.mark.parametrize(("provider", "waits_s"), [("opensearch", 30.0), ("elasticsearch", 3.0), ("oracledb", 3.0)])
+async def test_deletions_that_stay_visible_are_waited_for_as_long_as_the_store_says(
+    provider: str, waits_s: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Three times what it promises, at least three seconds; then the store counts as one that does not delete."""
+    slept_s: list[float] = []
+
+    async def sleep(delay_s: float) -> None:
+        slept_s.append(delay_s)
+
+    monkeypatch.setattr(handlers, "asyncio", SimpleNamespace(sleep=sleep))
+    store = Mem0Store(provider, {"embedding_model_dims": DIMS}, build=lambda client: AwkwardStore(late_listings=10_000))
+    async with opened(store):
+        await store.insert([memory("alice")], [QUERY])
+        with pytest.raises(ServiceUnavailable):
+            await Deleting(store).run("alice")
+    assert sum(slept_s) == waits_s
