@@ -178,6 +178,16 @@ class UnusableAnswer(ServiceError):
     passing = True
 
 
+def causes(exc: BaseException) -> Iterator[BaseException]:
+    """The exception, what it was raised from or while handling, what that one was, and so on; each once."""
+    seen: set[int] = set()
+    link: BaseException | None = exc
+    while link is not None and id(link) not in seen:
+        seen.add(id(link))
+        yield link
+        link = link.__cause__ or link.__context__
+
+
 @contextmanager
 def mapped_by(to_plugin_error: Callable[[Exception], PluginError]) -> Iterator[None]:
     """Let only errors of the tree leave the body; whatever else it raises is mapped first.

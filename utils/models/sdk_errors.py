@@ -16,7 +16,7 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any, Final
 
-from utils.errors import ServiceError, ServiceRefused, ServiceRejected, ServiceUnavailable, UnusableAnswer
+from utils.errors import ServiceError, ServiceRefused, ServiceRejected, ServiceUnavailable, UnusableAnswer, causes
 
 _REFUSED: Final = frozenset({401, 402, 403, 407})
 _PASSING: Final = frozenset({408, 409, 421, 423, 424, 425, 429})  # 424: Bedrock's model failed; and everything from 500
@@ -84,7 +84,7 @@ _KEYS: Final[Mapping[type[ServiceError], str]] = {
 
 def _judged(exc: BaseException) -> tuple[BaseException, type[ServiceError]]:
     """The exception in the chain of causes that tells what happened, and what it means."""
-    chain = list(_chain(exc))
+    chain = list(causes(exc))
     for link in chain:
         if _class_names(link) & _LASTING_CLASSES:
             return link, ServiceRejected  # a broken address or header; the SDKs wrap it as a failed connection
@@ -102,15 +102,6 @@ def status_of(exc: BaseException) -> int | None:
     if isinstance(response, Mapping):  # botocore
         candidates.append(_mapping(response.get("ResponseMetadata")).get("HTTPStatusCode"))
     return next((int(value) for value in candidates if isinstance(value, int) and 100 <= value <= 599), None)
-
-
-def _chain(exc: BaseException) -> Iterator[BaseException]:
-    seen: set[int] = set()
-    link: BaseException | None = exc
-    while link is not None and id(link) not in seen:
-        seen.add(id(link))
-        yield link
-        link = link.__cause__ or link.__context__
 
 
 def _kind(exc: BaseException) -> type[ServiceError] | None:

@@ -14,7 +14,7 @@ from typing import Final
 import psycopg
 from psycopg import errors
 
-from utils.errors import ServiceError, ServiceRefused, ServiceRejected, ServiceUnavailable, mapped_by
+from utils.errors import ServiceError, ServiceRefused, ServiceRejected, ServiceUnavailable, causes, mapped_by
 from utils.messages import Sentence
 from utils.models.sdk_errors import map_error, status_of
 
@@ -80,22 +80,13 @@ def connection_error(exc: psycopg.OperationalError) -> ServiceError:
 
 def store_error(exc: Exception) -> ServiceError:
     """What an exception from inside a store of mem0 means; the clients below it share no base class."""
-    for link in _chain(exc):
+    for link in causes(exc):
         names = {f"{base.__module__.partition('.')[0]}.{base.__name__}" for base in type(link).__mro__}
         if names & _REFUSED_NAMES:
             return ServiceRefused("service_refused", part=PART, reason=type(link).__name__)
         if names & _PASSING_NAMES:
             return unavailable(type(link).__name__)
     return map_error(exc, PART)
-
-
-def _chain(exc: BaseException) -> Iterator[BaseException]:
-    seen: set[int] = set()
-    link: BaseException | None = exc
-    while link is not None and id(link) not in seen:
-        seen.add(id(link))
-        yield link
-        link = link.__cause__ or link.__context__
 
 
 @contextmanager
