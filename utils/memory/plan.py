@@ -176,7 +176,7 @@ async def apply(plan: Plan, store: Store, owner: Owner, must_be_held: Callable[[
 
 async def _apply_to_existing(change: Change, store: Store, owner: Owner, must_be_held: Callable[[], None]) -> bool:
     """Replace or delete one memory; whether that is done now, or was by an earlier call."""
-    current = await store.get(change.memory_id)
+    current = await store.get(change.memory_id, to_change=True)
     if current is not None and current.user_id != owner.user_id:
         return False
     if current is None:

@@ -180,14 +180,14 @@ def deletion(row: Row, at: str) -> Change:
 
 
 async def _plan_update(models: Models, store: Store, owner_id: str, request: Update) -> Plan:
-    row = await store.get(request.memory_id)
+    row = await store.get(request.memory_id, to_change=True)
     if row is None or row.user_id != owner_id:
         return Plan()
     return await _embedded(models, [_update(row, request.text, request)])
 
 
 async def _plan_delete(store: Store, owner_id: str, request: Delete) -> Plan:
-    row = await store.get(request.memory_id)
+    row = await store.get(request.memory_id, to_change=True)
     if row is None or row.user_id != owner_id:
         return Plan()
     return Plan((deletion(row, request.at),))

@@ -149,8 +149,13 @@ class Store(Protocol):
                 call.
         """
 
-    async def get(self, memory_id: str) -> Row | None:
-        """The memory with exactly this id, whoever owns it; None for an unknown or malformed id."""
+    async def get(self, memory_id: str, *, to_change: bool = False) -> Row | None:
+        """The memory with exactly this id, whoever owns it; None for an unknown or malformed id.
+
+        Args:
+            memory_id: which.
+            to_change: asked by an accepted write, which a flood of reads must not keep from being carried out.
+        """
 
     async def search(
         self, vector: Sequence[float], owner: Owner, top_k: int, condition: Condition | None = None

@@ -74,7 +74,7 @@ class Mem0Store:
             return None
         return await run_blocking(collection_id, Path(folder), str(self._config.get("collection_name") or "mem0"))
 
-    async def get(self, memory_id: str) -> Row | None:
+    async def get(self, memory_id: str, *, to_change: bool = False) -> Row | None:
         """See ``Store.get``."""
         return await self._call(lambda collection: collection.get(memory_id))
 

@@ -8,8 +8,9 @@ one round trip per operation. What it adds to the promises of ``Store``:
   scanned iteratively until ``top_k`` is full, and when even that falls short the exact search answers.
 * Filters are pushed down in full (``pgvector.filters``).
 * All windows of a text are searched for in one statement, and every page of a scan costs the same.
-* **Writes leave readers their connections.** What the write queue asks (``insert``, ``update``, ``delete``, ``scan``,
-  ``search_batch``) has a pool of its own, what a caller waits for (``get``, ``search``, ``page``) another.
+* **Writes leave readers their connections**, and readers the writes theirs. What the write queue asks (``insert``,
+  ``update``, ``delete``, ``scan``, ``search_batch``, ``get`` of what is to be changed) has a pool of its own, what a
+  caller waits for (``get``, ``search``, ``page``) another.
 * Every statement can be repeated safely, so one that lost its connection (a restarted server) is sent again over a new
   one (``pgvector.connections``).
 * Its changes can also be part of somebody else's transaction (``TransactionalStore``).
@@ -133,12 +134,13 @@ class PgvectorStore:
                     return await id_by_name(conn, self._config.collection_name)
                 return None if table is None else await id_in_comment(conn, table)
 
-    async def get(self, memory_id: str) -> Row | None:
+    async def get(self, memory_id: str, *, to_change: bool = False) -> Row | None:
         """The memory with this id; one statement."""
         table = await self._collection()
         if table is None or not is_memory_id(memory_id):
             return None
-        found = await self._execute(self._reads, statements.get(table, memory_id))
+        connections = self._writes if to_change else self._reads
+        found = await self._execute(connections, statements.get(table, memory_id))
         return Row(found[0][0], found[0][1] if isinstance(found[0][1], dict) else {}) if found else None
 
     async def search(
