@@ -133,6 +133,7 @@ class FaissCollection:
             self._next_json.replace(self._json)  # the commit: from here on the new state counts
             _sync(self._folder)  # the next renaming must not reach the disk before this one
             self._next_index.replace(self._index)
+            self._pickle.unlink(missing_ok=True)  # nobody reads it any more: what is deleted must not live on in it
             _sync(self._folder)
 
     def _load(self) -> bool:
