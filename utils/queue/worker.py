@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from utils import log
-from utils.errors import LeaseLost, PluginError, ServiceError, Superseded
+from utils.errors import LeaseLost, Overloaded, PluginError, ServiceError, Superseded
 from utils.queue import retry
 from utils.queue.handler import Outcome, QueueLease, Service
 from utils.queue.lease import Lease, now_s
@@ -37,6 +37,7 @@ _RENEW_TIMEOUT_S: Final = 3.0  # a state store that is silent must not keep the 
 _POLL_S: Final = 2.0  # how soon work left by another process is noticed; work accepted here wakes the worker at once
 _SEEN_S: Final = 20.0  # several times within `queues.UNSEEN_AFTER_S`
 _OUTAGE_PAUSE_S: Final = 1.0
+_OVERLOAD_PAUSE_S: Final = 2.0
 _KEEP_ENDED_S: Final = 7 * 86_400.0
 _KEEP_WORKERS_S: Final = 86_400.0
 _PURGE_EVERY_S: Final = 3_600.0
@@ -300,11 +301,21 @@ class Worker:
 
     def _failure(self, lease: QueueLease, write: Write, error: PluginError) -> Callable[[Any], None]:
         """The change that records a failed attempt, and the next one if there is to be one."""
+        code, reason = error.code, error.to_json()
+        if isinstance(error, Overloaded) and not write.waited_for:  # it was not tried: there was no place for it
+            return lambda conn: writes.postpone(
+                conn,
+                lease.claim,
+                write.id,
+                attempts=write.attempts,
+                delay_s=_OVERLOAD_PAUSE_S,
+                code=code,
+                reason=reason,
+            )
         failures = 1 if lease.made_progress else write.attempts + 1
         lease.made_progress = False
         chance = random.random()  # noqa: S311 - jitter, not a secret
         delay_s = retry.delay_s(error, failures, chance, waited_for=write.waited_for)
-        code, reason = error.code, error.to_json()
         if delay_s is not None:
             _log.warning("write %s failed (%s), try %d; next in %.0f s", write.id, code, failures, delay_s)
             return lambda conn: writes.postpone(

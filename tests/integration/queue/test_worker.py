@@ -12,7 +12,7 @@ import sqlalchemy as sa
 
 from utils.aio.lanes import Lane
 from utils.config.state_location import SqliteLocation
-from utils.errors import PluginError, ServiceRefused, ServiceUnavailable
+from utils.errors import Overloaded, PluginError, ServiceRefused, ServiceUnavailable
 from utils.queue import retry
 from utils.queue.handler import Outcome, Service
 from utils.queue.lease import Lease
@@ -26,6 +26,7 @@ from utils.state.writes import Write
 SCOPE, MINE = "store-1", "fingerprint-1"
 DOWN = ServiceUnavailable("service_unavailable", part="llm", reason="APIConnectionError")
 BUSY = ServiceUnavailable("service_unavailable", part="llm", reason="429", retry_after_s=900.0)
+FULL = Overloaded("error_store_overload")
 REFUSED = ServiceRefused("service_refused", part="llm", reason="401")
 
 
@@ -85,6 +86,17 @@ async def test_the_second_try_waits_longer_than_the_first(state: StateStore) -> 
     first = await until(lambda row: row.attempts >= 1, state)
     second = await until(lambda row: row.attempts >= 2, state)
     assert second.next_attempt_at - first.next_attempt_at >= retry.DELAYS_S[1] * (1 - retry.JITTER)
+    assert failing.calls == 2
+    await worker.close()
+
+
+async def test_a_write_there_was_no_place_for_has_not_been_tried(state: StateStore) -> None:
+    """However often: it was accepted, and a flood of other calls must not make it fail."""
+    worker, failing = await accepted_by_a_worker_that_fails(state, FULL)
+    first = await until(lambda row: row.error_code == "overloaded", state)
+    second = await until(lambda row: row.next_attempt_at > first.next_attempt_at, state)
+    for row in (first, second):
+        assert (row.status, row.attempts) == ("pending", 0)
     assert failing.calls == 2
     await worker.close()
 
