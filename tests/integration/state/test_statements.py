@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import psycopg
+import pytest
 
 from playground.postgres import Database
 from utils.config.state_location import PostgresLocation
@@ -24,3 +25,15 @@ async def test_a_read_and_a_single_statement_are_no_transactions(database: Datab
         [(written,)] = observer.execute(last, [name]).fetchall()
     await state.close()
     assert read.startswith("SELECT") and "INSERT INTO" in written, (read, written)
+
+
+@pytest.mark.parametrize(("given", "counts"), [({}, "20000"), ({"tcp_user_timeout": "7000"}, "7000")])
+async def test_a_connection_that_was_cut_without_a_word_is_given_up(
+    given: dict[str, str], counts: str, database: Database
+) -> None:
+    """The kernel would go on sending for a quarter of an hour, and a thread wait for it."""
+    state = StateStore(PostgresLocation(psycopg.conninfo.make_conninfo(database.uri, **given)))
+    for run in (state.read, state.write, state.write_changes, state.write_statement):
+        parameters = await run(lambda conn: conn.connection.dbapi_connection.info.get_parameters())
+        assert parameters["tcp_user_timeout"] == counts
+    await state.close()
