@@ -44,13 +44,6 @@ class BackgroundLoop:
         if self._loop is not None and not self._stopping:
             self._loop.call_soon_threadsafe(callback)
 
-    def is_current(self) -> bool:
-        """Whether the caller runs on this loop's own thread, where waiting for :meth:`submit` would wait for ever.
-
-        Thread identity decides: under gevent ``asyncio.get_running_loop()`` may find the loop from any greenlet.
-        """
-        return self._thread is not None and threading.get_ident() == self._thread.ident
-
     def stop(self, drain: Coroutine[Any, Any, None], timeout_s: float) -> None:
         """Take no new coroutine, run ``drain`` for at most ``timeout_s`` seconds, cancel what is left and close.
         Idempotent.
