@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from utils.state.engine import StateStore
     from utils.stores.protocol import Store
 
+_HAS_WORK_S: Final = 5.0  # one silent state store must not keep every set open
 _NO_MEMORY: Final = str(uuid.UUID(int=0))
 
 
@@ -104,12 +105,13 @@ class CredentialSet:
         return memory
 
     async def has_work(self) -> bool:
-        """Whether closing the set would leave accepted writes undone; an outage counts as that."""
+        """Whether closing the set would leave accepted writes undone; no answer counts as that."""
         if self._memory is None:
             return False
         try:
-            return await self._memory.has_work()
-        except ServiceError:
+            async with asyncio.timeout(_HAS_WORK_S):
+                return await self._memory.has_work()
+        except (ServiceError, TimeoutError):
             return True
 
     async def close(self, drain_s: float) -> None:

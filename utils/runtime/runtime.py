@@ -24,7 +24,7 @@ from utils.aio.after_answer import AfterAnswer
 from utils.aio.deadline import deadline
 from utils.aio.loop import BackgroundLoop
 from utils.config.identity import credentials_identity
-from utils.errors import TimedOut
+from utils.errors import PluginError, TimedOut
 from utils.runtime.credential_set import CredentialSet, Places
 
 if TYPE_CHECKING:
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
+_MOST_PARSED: Final = 64  # credential sets whose settings are kept
 _MOST_OPEN: Final = 4  # credential sets held open at once; each has its pools
 # A set nobody called for this long is closed, the latest one excepted. Until then its writes are nobody else's, also
 # those that failed for a key which has been replaced since: so it is not long.
@@ -53,7 +54,7 @@ class Runtime:
         self._closing: set[asyncio.Task[None]] = set()
         self._cleaning: asyncio.Task[None] | None = None
         self._too_many = asyncio.Event()
-        self._parsed: dict[str, Settings] = {}
+        self._parsed: dict[str, Settings] = {}  # by credentials, least recently used first
         self._parsing = threading.Lock()
         self._validated: set[str] = set()  # clients whose credentials were saved, and found to work, since they ran
 
@@ -67,14 +68,14 @@ class Runtime:
 
         key = credentials_identity(credentials)
         with self._parsing:
-            known = self._parsed.get(key)
+            known = self._parsed.pop(key, None)
             if known is None:
                 known = Settings.from_credentials(credentials)
                 for warning in known.warnings:
                     _log.warning("%s", warning)
-                if len(self._parsed) >= _MOST_OPEN:
+                if len(self._parsed) >= _MOST_PARSED:
                     self._parsed.pop(next(iter(self._parsed)))
-                self._parsed[key] = known
+            self._parsed[key] = known
         return known
 
     def call[T](
@@ -169,19 +170,26 @@ class Runtime:
         """Again and again, close the sets that are over the limit or long unused and have nothing left to do."""
         while True:
             for key, unused in self._superfluous():
-                if await unused.has_work() or unused.calls or self._open.get(key) is not unused:
-                    continue  # the next look will come
-                del self._open[key]
-                self._set_log_levels()
-                closing = asyncio.create_task(unused.close(_IDLE_S))
-                self._closing.add(closing)
-                closing.add_done_callback(self._closing.discard)
+                try:
+                    with log.unforeseen(_log, "closing a credential set"):
+                        await self._close_if_done(key, unused)
+                except PluginError:  # logged; this is a background task, which must not end
+                    continue
             self._too_many.clear()
             try:
                 async with asyncio.timeout(_LOOK_EVERY_S):
                     await self._too_many.wait()
             except TimeoutError:
                 continue
+
+    async def _close_if_done(self, key: str, unused: CredentialSet) -> None:
+        if await unused.has_work() or unused.calls or self._open.get(key) is not unused:
+            return  # the next look will come
+        del self._open[key]
+        self._set_log_levels()
+        closing = asyncio.create_task(unused.close(_IDLE_S))
+        self._closing.add(closing)
+        closing.add_done_callback(self._closing.discard)
 
     def _superfluous(self) -> list[tuple[str, CredentialSet]]:
         """Sets without running calls that are too many, the longest unused first, or long unused; never the latest."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -57,3 +57,62 @@ def test_a_set_with_a_call_in_it_is_not_closed_for_those_that_come_after_it(
         finally:
             may_go_on.set()
         assert running.result() == 0
+
+
+def tenant(credentials: dict[str, Any], number: int) -> dict[str, Any]:
+    return {**credentials, "heartbeat_interval": str(30 + number)}
+
+
+def test_five_tenants_in_turn_are_read_once_each(runtime: Runtime, qdrant_credentials: dict[str, Any]) -> None:
+    tenants = [tenant(qdrant_credentials, number) for number in range(5)]
+    first = [runtime.settings(each) for each in tenants]
+    assert all(runtime.settings(each) is known for each, known in zip(tenants, first, strict=True))
+
+
+def test_the_settings_that_are_forgotten_are_those_unused_for_longest(
+    runtime: Runtime, qdrant_credentials: dict[str, Any]
+) -> None:
+    often, once = (runtime.settings(tenant(qdrant_credentials, number)) for number in range(2))
+    for number in range(2, 65):
+        assert runtime.settings(tenant(qdrant_credentials, 0)) is often
+        runtime.settings(tenant(qdrant_credentials, number))
+    assert runtime.settings(tenant(qdrant_credentials, 0)) is often
+    assert runtime.settings(tenant(qdrant_credentials, 1)) is not once
+
+
+async def silent(memory: Memory) -> bool:
+    await asyncio.Event().wait()
+    return False
+
+
+async def broken(memory: Memory) -> bool:
+    raise RuntimeError("unforeseen")
+
+
+@pytest.mark.parametrize("has_work", [silent, broken])
+def test_a_set_that_cannot_be_looked_at_keeps_no_other_open(
+    has_work: Callable[[Memory], Awaitable[bool]],
+    runtime: Runtime,
+    qdrant_credentials: dict[str, Any],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Any,
+) -> None:
+    monkeypatch.setenv("MEM0_DIFY_STATE_DIR", str(tmp_path / "state"))
+    monkeypatch.setattr("utils.runtime.credential_set._HAS_WORK_S", 0.01)
+    monkeypatch.setattr("utils.runtime.runtime._LOOK_EVERY_S", 0.01)
+    ill = tenant(qdrant_credentials, 0)
+    looked = Memory.has_work
+
+    async def has_work_of(memory: Memory) -> bool:
+        return await (has_work if memory.settings is runtime.settings(ill) else looked)(memory)
+
+    monkeypatch.setattr(Memory, "has_work", has_work_of)
+    for number in range(MOST_OPEN + 2):
+        runtime.call(tenant(qdrant_credentials, number), count, timeout_s=None)
+    for _ in range(1000):
+        if len(runtime._open) == MOST_OPEN:
+            break
+        runtime._loop.submit(asyncio.sleep(0.01)).result()
+    assert len(runtime._open) <= MOST_OPEN + 1
+    assert runtime.settings(ill).identity.credentials in runtime._open
+    assert runtime.settings(tenant(qdrant_credentials, 1)).identity.credentials not in runtime._open
