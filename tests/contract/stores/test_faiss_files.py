@@ -231,6 +231,8 @@ async def test_a_docstore_of_mem0s_older_kind_is_read(tmp_path: Path) -> None:
     async with opened(embedded_store(KIND, tmp_path)) as store:
         assert await store.get(row.id) == Row(row.id, row.payload)
         await store.insert([memory("alice", "more")], [at_cosine(0.5)])
+        # What is deleted must not live on in a file that nobody reads any more.
+        assert not docstore.with_suffix(".pkl").exists()
     assert await state(tmp_path) == [("from a pickle", 1.0), ("more", 0.5)]
 
 

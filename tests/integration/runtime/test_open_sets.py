@@ -100,11 +100,11 @@ def test_a_set_that_cannot_be_looked_at_keeps_no_other_open(
     monkeypatch.setenv("MEM0_DIFY_STATE_DIR", str(tmp_path / "state"))
     monkeypatch.setattr("utils.runtime.credential_set._HAS_WORK_S", 0.01)
     monkeypatch.setattr("utils.runtime.runtime._LOOK_EVERY_S", 0.01)
-    ill = tenant(qdrant_credentials, 0)
+    ill = runtime.settings(tenant(qdrant_credentials, 0)).identity.credentials
     looked = Memory.has_work
 
     async def has_work_of(memory: Memory) -> bool:
-        return await (has_work if memory.settings is runtime.settings(ill) else looked)(memory)
+        return await (has_work if memory.settings.identity.credentials == ill else looked)(memory)
 
     monkeypatch.setattr(Memory, "has_work", has_work_of)
     for number in range(MOST_OPEN + 2):
@@ -114,5 +114,5 @@ def test_a_set_that_cannot_be_looked_at_keeps_no_other_open(
             break
         runtime._loop.submit(asyncio.sleep(0.01)).result()
     assert len(runtime._open) <= MOST_OPEN + 1
-    assert runtime.settings(ill).identity.credentials in runtime._open
+    assert ill in runtime._open
     assert runtime.settings(tenant(qdrant_credentials, 1)).identity.credentials not in runtime._open
