@@ -7,21 +7,17 @@ is accepted: the plugin is given new ones as long as it has room, and the clock 
 
 from __future__ import annotations
 
-import argparse
 import statistics
 import time
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Final
-
-from rich.console import Console
 
 from benchmarks import memories
 from benchmarks.memories import SEARCHER
 from benchmarks.peer import Mem0Peer
-from benchmarks.report import Aim, Figure, Report
+from benchmarks.report import Aim, Figure, Report, run_from_command_line
 from benchmarks.setting import Plugin, Setting, UnexpectedAnswer, expect, setting
 from benchmarks.timing import Timing, alternate, median, per_s, ratio
 from playground.invocation import Invocation
@@ -51,15 +47,8 @@ _SHORT: Final = Size(rounds=3, searches=100, adds=60, flood=200, memories=20)
 
 
 def main() -> None:
-    """Measure, print, and write the JSON file if one is asked for."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.lanes", description=__doc__)
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there, too")
-    parser.add_argument("--short", action="store_true", help="fewer rounds: a rougher answer")
-    options = parser.parse_args()
-    report = measure(_SHORT if options.short else Size())
-    report.show(Console())
-    if options.json is not None:
-        report.write(options.json)
+    """See ``report.run_from_command_line``."""
+    run_from_command_line("benchmarks.lanes", __doc__ or "", measure, Size(), _SHORT)
 
 
 def measure(size: Size) -> Report:

@@ -7,22 +7,18 @@ figures stand beside their aims; below stands what the time and the memory go to
 
 from __future__ import annotations
 
-import argparse
 import os
 import statistics
 import subprocess
 import sys
 import time
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Final
-
-from rich.console import Console
 
 from benchmarks import costs, installation, memories
 from benchmarks.memories import SEARCHER
 from benchmarks.peer import Mem0Peer
-from benchmarks.report import Aim, Figure, Part, Report
+from benchmarks.report import Aim, Figure, Part, Report, run_from_command_line
 from benchmarks.setting import Plugin, Setting, setting
 from benchmarks.timing import Timing, alternate, median, p50_ms, p95_ms, per_s, ratio
 
@@ -47,15 +43,8 @@ _SHORT: Final = Size(boots=3, rounds=5, calls=20, calls_in_flight=100, memories=
 
 
 def main() -> None:
-    """Measure, print, and write the JSON file if one is asked for."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.overhead", description=__doc__)
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there, too")
-    parser.add_argument("--short", action="store_true", help="fewer rounds: a rougher answer in half a minute")
-    options = parser.parse_args()
-    report = measure(_SHORT if options.short else Size())
-    report.show(Console())
-    if options.json is not None:
-        report.write(options.json)
+    """See ``report.run_from_command_line``."""
+    run_from_command_line("benchmarks.overhead", __doc__ or "", measure, Size(), _SHORT)
 
 
 def measure(size: Size) -> Report:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import platform
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -142,3 +143,22 @@ def machine() -> str:
     """The machine, for the head of a report."""
     memory_gb = psutil.virtual_memory().total / 1e9
     return f"{platform.machine()}, {os.cpu_count()} cores, {memory_gb:.0f} GB, Python {platform.python_version()}"
+
+
+def run_from_command_line[S](name: str, about: str, measure: Callable[[S], Report], usual: S, short: S) -> None:
+    """Measure as the command line says, print the report, and write the JSON file if one is asked for.
+
+    Args:
+        name: the module's, as it is started.
+        about: its docstring.
+        measure: the whole benchmark, of a given size.
+        usual, short: the sizes.
+    """
+    parser = argparse.ArgumentParser(prog=f"python -m {name}", description=about)
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there, too")
+    parser.add_argument("--short", action="store_true", help="fewer rounds: a rougher answer")
+    options = parser.parse_args()
+    report = measure(short if options.short else usual)
+    report.show(Console())
+    if options.json is not None:
+        report.write(options.json)

@@ -22,7 +22,7 @@ from utils.memory.requests import VERSION, Add, Delete, DeleteAll, Update, Write
 from utils.messages import Sentence
 from utils.queue.handler import Handler, Outcome, QueueLease
 from utils.state import erasure, history, queues, writes
-from utils.stores.protocol import Owner, Row, TransactionalStore
+from utils.stores.protocol import Owner, Row, RowChanges, TransactionalStore
 
 if TYPE_CHECKING:
     from psycopg import Cursor
@@ -174,7 +174,7 @@ class DeleteAllHandler:
         statements = (
             []
             if shared is None
-            else await shared.change_statements(Owner(write.user_id), (), (), (), [row.id for row in rows])
+            else await shared.change_statements(Owner(write.user_id), RowChanges(deleted=[row.id for row in rows]))
         )
 
         def commit(conn: Connection) -> None:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, Self
 
 from utils.memory.requests import VERSION
 from utils.state.history import Entry
-from utils.stores.protocol import SCOPE_KEYS, Owner, Patch, Row, Store, TransactionalStore, text_hash
+from utils.stores.protocol import SCOPE_KEYS, Owner, Patch, Row, RowChanges, Store, TransactionalStore, text_hash
 from utils.text import clean
 
 if TYPE_CHECKING:
@@ -196,7 +196,7 @@ async def transaction(plan: Plan, store: TransactionalStore, owner: Owner) -> Ca
     """
     added = [change for change in plan.changes if change.event == "ADD"]
     rows, vectors = [_added_row(change, owner) for change in added], [_vector(change) for change in added]
-    inserts = await store.change_statements(owner, rows, vectors, (), ())
+    inserts = await store.change_statements(owner, RowChanges(rows, vectors))
     others = [(change, await _statements(change, store, owner)) for change in plan.changes if change.event != "ADD"]
 
     def send(cursor: Cursor[Any]) -> list[Change]:
@@ -210,9 +210,9 @@ async def transaction(plan: Plan, store: TransactionalStore, owner: Owner) -> Ca
 async def _statements(change: Change, store: TransactionalStore, owner: Owner) -> list[tuple[Composed, list[Any]]]:
     """What replaces or deletes a memory."""
     if change.event == "DELETE":
-        return await store.change_statements(owner, (), (), (), (change.memory_id,))
+        return await store.change_statements(owner, RowChanges(deleted=(change.memory_id,)))
     patch = Patch(change.memory_id, _updated_keys(change), _OUTDATED, _vector(change))
-    return await store.change_statements(owner, (), (), (patch,), ())
+    return await store.change_statements(owner, RowChanges(patched=(patch,)))
 
 
 def _vector(change: Change) -> tuple[float, ...]:

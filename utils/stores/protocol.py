@@ -107,6 +107,23 @@ class Patch:
     vector: Sequence[float]
 
 
+@dataclass(frozen=True, slots=True)
+class RowChanges:
+    """Changes of one owner's memories.
+
+    Attributes:
+        added: new memories, all of them the owner's.
+        added_vectors: one for each of ``added``.
+        patched: changes of memories that are there.
+        deleted: ids of memories that go.
+    """
+
+    added: Sequence[Row] = ()
+    added_vectors: Sequence[Sequence[float]] = ()
+    patched: Sequence[Patch] = ()
+    deleted: Sequence[str] = ()
+
+
 def text_hash(text: str) -> str:
     """mem0's ``hash`` of a memory: the MD5 of its text (an identity mark in the stored format, not a safeguard)."""
     return hashlib.md5(text.encode(), usedforsecurity=False).hexdigest()
@@ -206,14 +223,7 @@ class TransactionalStore(Store, Protocol):
     def conninfo(self) -> str:
         """The libpq connection string of the database the memories are in; holds the password."""
 
-    async def change_statements(
-        self,
-        owner: Owner,
-        added: Sequence[Row],
-        added_vectors: Sequence[Sequence[float]],
-        patched: Sequence[Patch],
-        deleted: Sequence[str],
-    ) -> list[tuple[sql.Composed, list[Any]]]:
+    async def change_statements(self, owner: Owner, changes: RowChanges) -> list[tuple[sql.Composed, list[Any]]]:
         """The changes as statements with ``%s`` placeholders, to be sent in this order over any psycopg connection.
 
         Sent twice they have the effect of once: an id that is there is not added again, a memory that is gone is not
@@ -221,10 +231,7 @@ class TransactionalStore(Store, Protocol):
 
         Args:
             owner: whose memories may be changed; another's are left alone.
-            added: new memories, all of them the owner's.
-            added_vectors: one for each of ``added``.
-            patched: changes of memories that are there.
-            deleted: ids of memories that go.
+            changes: what is to be done.
 
         Raises:
             ServiceRejected: a row, vector or payload cannot be stored. The server would say so, too, but in the middle

@@ -16,7 +16,7 @@ from tests.contract.stores.conftest import opened, pgvector_settings
 from tests.contract.stores.rows import DIMS, QUERY, at_cosine, memory, new_id
 from utils.errors import ServiceRejected
 from utils.stores.pgvector.store import PgvectorStore
-from utils.stores.protocol import Owner, Patch, Row, TransactionalStore
+from utils.stores.protocol import Owner, Patch, Row, RowChanges, TransactionalStore
 
 ALICE = Owner("alice")
 
@@ -37,7 +37,7 @@ async def send(
     commit: bool = True,
 ) -> None:
     """The changes on a plain connection, with a vector of cosine 0.5 for each new row."""
-    changes = await store.change_statements(owner, added, [at_cosine(0.5)] * len(added), patched, deleted)
+    changes = await store.change_statements(owner, RowChanges(added, [at_cosine(0.5)] * len(added), patched, deleted))
     with psycopg.connect(store.conninfo) as conn:
         for statement, params in changes:
             conn.execute(statement, params)
@@ -127,9 +127,9 @@ async def test_what_cannot_be_stored_is_refused_before_it_reaches_the_transactio
     store: PgvectorStore, row: Row, vector: list[float]
 ) -> None:
     with pytest.raises(ServiceRejected):
-        await store.change_statements(ALICE, [row], [vector], [], [])
+        await store.change_statements(ALICE, RowChanges([row], [vector]))
     with pytest.raises(ServiceRejected):
-        await store.change_statements(ALICE, [], [], [Patch(row.id, row.payload, (), vector)], [])
+        await store.change_statements(ALICE, RowChanges(patched=[Patch(row.id, row.payload, (), vector)]))
 
 
 async def test_what_looks_like_nul_and_is_none_is_stored(store: PgvectorStore) -> None:
@@ -141,7 +141,7 @@ async def test_what_looks_like_nul_and_is_none_is_stored(store: PgvectorStore) -
 async def test_a_vector_keeps_every_bit(store: PgvectorStore) -> None:
     vector = [1 / 3, -1e-38, 16777217.0, 3.4e38, 5e-324, 0.1, -0.0, 1.0]
     row = memory("alice", memory_id=new_id())
-    changes = await store.change_statements(ALICE, [row], [vector], [], [])
+    changes = await store.change_statements(ALICE, RowChanges([row], [vector]))
     await store.insert([memory("alice", "bound")], [vector])
     with psycopg.connect(store.conninfo) as conn:
         for statement, params in changes:
@@ -154,5 +154,5 @@ async def test_the_table_is_made_first(database: Database) -> None:
     store = PgvectorStore(pgvector_settings(database, "memories", pool_open=False))
     await send(store, [row := memory("alice")])
     assert await store.get(row.id) == row
-    assert await store.change_statements(ALICE, [], [], [], []) == []
+    assert await store.change_statements(ALICE, RowChanges()) == []
     await store.close()

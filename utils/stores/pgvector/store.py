@@ -45,7 +45,7 @@ from utils.stores.pgvector.schema import (
 from utils.stores.pgvector.sessions import Login, ServerFull, is_shared
 from utils.stores.pgvector.sizes import EXACT_ROWS, OwnerSizes
 from utils.stores.pgvector.vector import Vector
-from utils.stores.protocol import Owner, Patch, Row
+from utils.stores.protocol import Owner, Row, RowChanges
 from utils.stores.values import is_encodable, is_memory_id
 
 if TYPE_CHECKING:
@@ -228,26 +228,20 @@ class PgvectorStore:
         """The libpq connection string; holds the password."""
         return self._config.conninfo
 
-    async def change_statements(
-        self,
-        owner: Owner,
-        added: Sequence[Row],
-        added_vectors: Sequence[Sequence[float]],
-        patched: Sequence[Patch],
-        deleted: Sequence[str],
-    ) -> list[tuple[sql.Composed, list[Any]]]:
+    async def change_statements(self, owner: Owner, changes: RowChanges) -> list[tuple[sql.Composed, list[Any]]]:
         """See ``TransactionalStore.change_statements``; finds or creates the table first."""
-        table = await self._collection(*added_vectors, *(patch.vector for patch in patched))
+        table = await self._collection(*changes.added_vectors, *(patch.vector for patch in changes.patched))
         if table is None:
             return []
-        if not all(owner.owns(row.payload) for row in added):
+        if not all(owner.owns(row.payload) for row in changes.added):
             raise rejected("store_bad_row", "owner")
-        changes = [
-            *statements.insert(table, added, (Vector(vector).as_text() for vector in added_vectors)),
-            *(statements.patch(table, owner, patch, Vector(patch.vector).as_text()) for patch in patched),
-            statements.delete(table, deleted, owner),
+        texts = (Vector(vector).as_text() for vector in changes.added_vectors)
+        made = [
+            *statements.insert(table, changes.added, texts),
+            *(statements.patch(table, owner, patch, Vector(patch.vector).as_text()) for patch in changes.patched),
+            statements.delete(table, changes.deleted, owner),
         ]
-        return [(change.text, list(change.params)) for change in changes if change is not None]
+        return [(statement.text, list(statement.params)) for statement in made if statement is not None]
 
     def send(self, cursor: psycopg.Cursor[Any], statement: tuple[sql.Composed, list[Any]]) -> int:
         """See ``TransactionalStore.send``."""
