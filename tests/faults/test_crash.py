@@ -136,13 +136,13 @@ def swap_of(town: str | None) -> str:
 
 
 def test_notes_through_kills_at_random_moments(site: Site[Ledger], stand_in_model: StandInModel) -> None:
-    notes_through_kills(site, stand_in_model, kills=8, writes_per_user=25, seed=1)
+    notes_through_kills(site, stand_in_model, kills=4, writes_per_user=20, seed=1)
 
 
 def test_several_changes_a_write_through_kills_at_random_moments(
     site: Site[Ledger], stand_in_model: StandInModel
 ) -> None:
-    swaps_through_kills(site, stand_in_model, kills=4, writes_per_user=15, seed=2)
+    swaps_through_kills(site, stand_in_model, kills=3, writes_per_user=10, seed=2)
 
 
 @pytest.mark.long

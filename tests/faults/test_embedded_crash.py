@@ -46,7 +46,7 @@ def embedded_site(
     return Site(plugin_process, credentials, SqliteLedger(state_folder))
 
 
-@pytest.mark.parametrize("embedded_site", ["chroma", "milvus"], indirect=True)
+@pytest.mark.parametrize("embedded_site", ["milvus"], indirect=True)
 def test_notes_through_kills_on_every_engine(embedded_site: Site[SqliteLedger], stand_in_model: StandInModel) -> None:
     notes_through_kills(embedded_site, stand_in_model, kills=2, writes_per_user=8, seed=11)
 
@@ -86,6 +86,7 @@ def test_killed_in_the_middle_of_writing_faiss_files(
     assert plugin.call("get_all_memories", user_id="bystander", limit=1, timeout=PATIENT_S).envelope["total"] == stored
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("embedded_site", ["faiss"], indirect=True)
 def test_moves_through_kills_on_faiss(embedded_site: Site[SqliteLedger], stand_in_model: StandInModel) -> None:
     moves_through_kills(embedded_site, stand_in_model, kills=2, writes_per_user=8, seed=12)

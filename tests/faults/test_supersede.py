@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from playground.stand_in_model import StandInModel
 from tests.faults.conftest import Site
-from tests.faults.ledger import Ledger, wait_until
+from tests.faults.ledger import Ledger, PostgresLedger, wait_until
 from tests.faults.test_model_faults import with_config
 from tests.plugin import PATIENT_S
 
@@ -51,45 +51,50 @@ def test_a_synchronous_caller_is_told_soon_and_nothing_is_done_afterwards(
     assert plugin.texts("alice") == ["Alice likes cake."]
 
 
-def test_a_delete_all_that_is_refused_ends_nothing(site: Site[Ledger], stand_in_model: StandInModel) -> None:
+def test_a_delete_all_that_is_refused_ends_nothing(
+    postgres_site: Site[PostgresLedger], stand_in_model: StandInModel
+) -> None:
     """Alice's add waits for its next attempt, so it does not count; Bob's fill the lane."""
     stand_in_model.control.set(verbatim=True, failure_share=1.0, failure_kinds=("500",), failing_endpoints=["chat"])
-    plugin = site.start(max_concurrent_memory_operations=1)
+    plugin = postgres_site.start(max_concurrent_memory_operations=1)
     first = plugin.accept("alice", "Alice likes tea.")
     attempts = "SELECT attempts FROM mem0_dify_writes WHERE id = ?"
-    wait_until(lambda: site.ledger.rows(attempts, first)[0][0] >= 3)
+    wait_until(lambda: postgres_site.ledger.rows(attempts, first)[0][0] >= 3)
     stand_in_model.control.set(failure_share=0.0, chat_latency_s=60.0)
     for number in range(2):
         plugin.accept("bob", f"Bob likes coffee {number}.")
     assert plugin.call("delete_all_memories", user_id="alice").status == "OVERLOAD"
-    assert site.ledger.rows("SELECT status FROM mem0_dify_writes WHERE id = ?", first) == [("pending",)]
+    assert postgres_site.ledger.rows("SELECT status FROM mem0_dify_writes WHERE id = ?", first) == [("pending",)]
 
 
 def test_a_synchronous_caller_waits_for_one_request_of_a_model_that_hangs_and_not_for_its_retries(
-    site: Site[Ledger], stand_in_model: StandInModel
+    postgres_site: Site[PostgresLedger], stand_in_model: StandInModel
 ) -> None:
     """The SDK would ask three times, and the queue twice."""
     stand_in_model.control.set(failure_share=1.0, failure_kinds=("hang",), failing_endpoints=["chat"])
-    block = with_config(site.credentials["local_llm_json_secret"], timeout=3)
-    plugin = site.start(async_mode=False, local_llm_json_secret=block)
+    block = with_config(postgres_site.credentials["local_llm_json_secret"], timeout=3)
+    plugin = postgres_site.start(async_mode=False, local_llm_json_secret=block)
     answer = plugin.call("add_memory", user_id="alice", user="Alice likes tea.")
     assert answer.status == "ERROR" and "3 seconds" in answer.envelope["messages"]
     assert stand_in_model.control.counts["chat"] <= 2
-    assert site.ledger.rows("SELECT status, parked FROM mem0_dify_writes") in ([("failed", False)], [("failed", 0)])
+    assert postgres_site.ledger.rows("SELECT status, parked FROM mem0_dify_writes") in (
+        [("failed", False)],
+        [("failed", 0)],
+    )
 
 
 def test_a_synchronous_caller_does_not_wait_through_anothers_retries(
-    site: Site[Ledger], stand_in_model: StandInModel
+    postgres_site: Site[PostgresLedger], stand_in_model: StandInModel
 ) -> None:
     stand_in_model.control.set(verbatim=True, failure_share=1.0, failure_kinds=("500",), failing_endpoints=["chat"])
-    plugin = site.start()
+    plugin = postgres_site.start()
     first = plugin.accept("alice", "Alice likes tea.")
     attempts = "SELECT attempts FROM mem0_dify_writes WHERE id = ?"
-    wait_until(lambda: site.ledger.rows(attempts, first)[0][0] >= 3)  # the next one is half a minute away
+    wait_until(lambda: postgres_site.ledger.rows(attempts, first)[0][0] >= 3)  # the next one is half a minute away
     waiting = plugin.with_credentials(async_mode=False)
     answer = waiting.call("add_memory", user_id="alice", user="Alice likes cake.", infer=False)
     assert answer.status == "ERROR" and answer.envelope["write_id"] != first
-    assert site.ledger.rows(attempts, first)[0][0] >= 4, "the one before it was tried at once"
+    assert postgres_site.ledger.rows(attempts, first)[0][0] >= 4, "the one before it was tried at once"
     stand_in_model.control.set(failure_share=0.0)
     assert waiting.call("add_memory", user_id="alice", user="Alice likes pie.", infer=False).status == "SUCCESS"
     assert plugin.texts("alice") == ["Alice likes tea.", "Alice likes pie."]

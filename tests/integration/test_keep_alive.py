@@ -116,12 +116,12 @@ async def test_a_heartbeat_goes_on_whatever_a_probe_raises_and_says_an_outage_on
         before = (steady.asked, failing.asked)
         await until(lambda before=before: steady.asked > before[0] + 3 and failing.asked > before[1] + 3)
     heart.stop()
-    assert [record.getMessage() for record in caplog.records] == [
-        "keep-alive: other does not answer (RuntimeError)",
+    lines = [record.getMessage() for record in caplog.records]
+    assert [line.partition(" (")[0] for line in lines] == [
+        "keep-alive: other does not answer",
         "keep-alive: other answers again",
-        "keep-alive: other does not answer (TypeError)",
-        "keep-alive: other answers again",
-    ]
+    ] * 2
+    assert "RuntimeError" in lines[0] and "TypeError" in lines[2] and not any("a text" in line for line in lines)
 
 
 async def test_a_stopped_heartbeat_asks_nothing_more() -> None:

@@ -15,7 +15,7 @@ from typing import Any, Final
 from utils import log
 from utils.aio.blocking import ThreadPool, use_pool
 from utils.aio.gather import gather
-from utils.errors import PluginError
+from utils.errors import PluginError, mapped_by
 
 _log = logging.getLogger(__name__)
 
@@ -65,13 +65,18 @@ class Heartbeat:
     async def _ask(self, name: str, probe: Probe) -> None:
         try:
             async with asyncio.timeout(_PROBE_TIMEOUT_S):
-                with log.unforeseen(_log, f"keep-alive of {name}"):
+                with mapped_by(_by_class):
                     await probe()
         except (PluginError, TimeoutError) as exc:
             if name not in self._down:
                 self._down.add(name)
-                _log.warning("keep-alive: %s does not answer (%s)", name, type(exc).__name__)
+                _log.warning("keep-alive: %s does not answer (%s)", name, exc)
         else:
             if name in self._down:
                 self._down.discard(name)
                 _log.info("keep-alive: %s answers again", name)
+
+
+def _by_class(exc: Exception) -> PluginError:
+    """A fault of a probe that nobody foresaw. It is told by its class, once for an outage, not at every beat."""
+    return PluginError("error_internal", error_id=type(exc).__name__)
