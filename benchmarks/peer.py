@@ -78,6 +78,11 @@ class Mem0Peer:
         adds = {"texts": list(texts), "user_ids": list(user_ids)}
         return Timing(**self._do("beside", **adds, queries=list(queries), user_id=user_id))
 
+    @property
+    def pid(self) -> int:
+        """The process id."""
+        return self._process.pid
+
     def rss_mib(self) -> float:
         """Resident memory in MiB."""
         return float(psutil.Process(self._process.pid).memory_info().rss) / _MIB

@@ -38,9 +38,6 @@ class Timing:
         return len(self.times_s) / self.wall_s
 
 
-type Measure = Callable[[Timing], float]
-
-
 def p50_ms(timing: Timing) -> float:
     """The median of a round, in milliseconds."""
     return timing.p50_ms
@@ -56,24 +53,24 @@ def per_s(timing: Timing) -> float:
     return timing.per_s
 
 
-def median(rounds: Sequence[Timing], measure: Measure) -> float:
+def median[T](rounds: Sequence[T], measure: Callable[[T], float]) -> float:
     """The median over the rounds of ``measure``."""
     return statistics.median(measure(one) for one in rounds)
 
 
-def ratio(ours: Sequence[Timing], theirs: Sequence[Timing], measure: Measure) -> float:
+def ratio[T](ours: Sequence[T], theirs: Sequence[T], measure: Callable[[T], float]) -> float:
     """The median over the rounds of our measure divided by theirs."""
     return statistics.median(measure(one) / measure(other) for one, other in zip(ours, theirs, strict=True))
 
 
-def alternate(rounds: int, *sides: Callable[[int], Timing]) -> list[list[Timing]]:
+def alternate[T](rounds: int, *sides: Callable[[int], T]) -> list[list[T]]:
     """The rounds of each side. They take turns; who begins changes from round to round.
 
     Args:
         rounds: how many.
         sides: each runs one round, given its number.
     """
-    taken: list[list[Timing]] = [[] for _ in sides]
+    taken: list[list[T]] = [[] for _ in sides]
     for number in range(rounds):
         order = range(len(sides)) if number % 2 == 0 else reversed(range(len(sides)))
         for side in order:

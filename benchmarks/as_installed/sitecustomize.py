@@ -1,6 +1,7 @@
 """Hides from a process what ``requirements.txt`` does not install (see ``benchmarks.installation``).
 
-Python imports a module of this name at start when it finds one; the folder is put on ``PYTHONPATH`` for that.
+Python imports a module of this name at start when it finds one; the folder is put on ``PYTHONPATH`` for that. With
+``BENCHMARK_LAYERS`` set it also counts where the process spends its time (``layers``).
 """
 
 from __future__ import annotations
@@ -26,3 +27,8 @@ class _Installed(PathFinder):
 
 
 sys.meta_path[sys.meta_path.index(PathFinder)] = _Installed
+
+if "BENCHMARK_LAYERS" in os.environ:
+    import layers
+
+    layers.count(os.environ["BENCHMARK_LAYERS"])
