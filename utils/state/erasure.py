@@ -8,6 +8,7 @@ from typing import Final
 
 from sqlalchemy import Connection, and_, delete, select, update
 
+from utils.state import tasks
 from utils.state.queues import Claim
 from utils.state.tables import DONE, FAILED, SUPERSEDED, writes
 
@@ -28,8 +29,10 @@ def drop_failed_before(conn: Connection, held: Claim, write_id: str, agent_id: s
 def forget_user(conn: Connection, held: Claim, write_id: str) -> None:
     """Delete what is kept of the user's ended writes, and take the user's id from ``write_id``, a ``delete_all`` that
     has just been finished: its row still answers who asks for it by its id. Failed ones: :func:`drop_failed_before`.
+    Tasks keep their counts. Checkpoints stay: without them the next extraction would bring everything back.
     """
     mine = and_(writes.c.scope == held.scope, writes.c.user_id == held.user_id)
     ended = writes.c.status.in_((DONE, SUPERSEDED))
     conn.execute(delete(writes).where(mine, ended, writes.c.id != write_id))
     conn.execute(update(writes).where(mine, writes.c.id == write_id).values(user_id=NOBODY))
+    tasks.forget_user(conn, held.scope, held.user_id)

@@ -1,10 +1,9 @@
 """Queues and their leases: who works on a user's writes.
 
 A *queue* is one user's writes in one vector store. A worker leases it, carries out its head, then the next, and lets
-go; so a user's writes are carried out one at a time, in the order they were accepted, whoever does it. A lease is a
-row changed by one conditional statement. It ends by itself when a dead worker no longer renews it, and every new lease
-raises the queue's fencing token. Whatever a worker commits, it commits under a lock on the queue's row after comparing
-that token (:func:`hold`), so a worker that lost its lease cannot change anything any more.
+go; so a user's writes are carried out one at a time, in the order they were accepted, whoever does it. What a lease is
+stands in ``leases``. Whatever a worker commits, it commits under a lock on the queue's row after comparing the lease's
+token (:func:`hold`), so a worker that lost its lease cannot change anything any more.
 
 Statements are built once: building one anew for each call costs several times what the database takes to carry it out.
 Values come as parameters; a lease's are named ``held_...``. A statement that ends in ``RETURNING`` tells by an empty
@@ -13,8 +12,7 @@ answer that its condition did not hold. Every function takes an open transaction
 
 from __future__ import annotations
 
-import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Any, Final
@@ -22,8 +20,6 @@ from typing import Any, Final
 from sqlalchemy import (
     ColumnElement,
     Connection,
-    Double,
-    Executable,
     Integer,
     Select,
     Update,
@@ -39,13 +35,11 @@ from sqlalchemy import (
     update,
 )
 
-from utils.errors import LeaseLost
+from utils.state.leases import LeasedTable, is_due, must_return, parameters
 from utils.state.tables import DUE_NOW, FAILED, PENDING, epoch_now, workers, write_queues, writes
 
 # A fingerprint that no worker has served for this long is nobody's any more.
 UNSEEN_AFTER_S: Final = 120.0
-# No attempt is postponed and no lease lasts longer. What lies further ahead was written before a clock was set back.
-LONGEST_DELAY_S: Final = 3_600.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,21 +55,10 @@ class Claim:
 
     def parameters(self, **more: Any) -> dict[str, Any]:
         """Parameters of the statements that compare the lease."""
-        return {
-            "held_scope": self.scope,
-            "held_user_id": self.user_id,
-            "held_owner": self.owner,
-            "held_token": self.token,
-            **more,
-        }
+        return parameters(self, **more)
 
 
-IS_HELD: Final = and_(
-    write_queues.c.scope == bindparam("held_scope"),
-    write_queues.c.user_id == bindparam("held_user_id"),
-    write_queues.c.owner == bindparam("held_owner"),
-    write_queues.c.token == bindparam("held_token"),
-)
+_LEASED: Final = LeasedTable(write_queues, "scope", "user_id")
 PENDING_THERE: Final = and_(
     writes.c.scope == bindparam("held_scope"),
     writes.c.user_id == bindparam("held_user_id"),
@@ -87,13 +70,6 @@ _TO_CARRY_OUT: Final = and_(
     writes.c.user_id == bindparam("held_user_id"),
     writes.c.status.in_((PENDING, FAILED)),
 )
-_TOKEN_BITS: Final = 62  # a BIGINT, with room for as many leases as one likes
-
-
-def is_due(moment: ColumnElement[float]) -> ColumnElement[bool]:
-    """Whether ``moment``, of the database's clock, has come; one that lies too far ahead counts as come."""
-    return or_(moment <= epoch_now(), moment > epoch_now() + LONGEST_DELAY_S)
-
 
 # -- claiming
 
@@ -118,7 +94,6 @@ def may_carry_out(known: Known) -> ColumnElement[bool]:
 @cache
 def _claim(known: Known) -> Update:
     queue = write_queues.c
-    free = or_(queue.lease_expires_at.is_(None), is_due(queue.lease_expires_at))
     head_may = (
         select(case((may_carry_out(known), 1), else_=0))
         .where(writes.c.scope == queue.scope, writes.c.user_id == queue.user_id, writes.c.status == PENDING)
@@ -129,7 +104,7 @@ def _claim(known: Known) -> Update:
     )
     due = (
         select(queue.scope, queue.user_id)
-        .where(queue.scope == bindparam("for_scope"), is_due(queue.due_at), free, head_may == 1)
+        .where(queue.scope == bindparam("for_scope"), is_due(queue.due_at), _LEASED.free, head_may == 1)
         .order_by(queue.waiting_since)
         .limit(bindparam("most", type_=Integer()))
         .with_for_update(of=write_queues, skip_locked=True)  # SQLite has one writer at a time and compiles it away
@@ -138,11 +113,7 @@ def _claim(known: Known) -> Update:
     return (
         update(write_queues)
         .where(queue.scope == due.c.scope, queue.user_id == due.c.user_id)
-        .values(
-            owner=bindparam("for_owner"),
-            token=queue.token + 1,
-            lease_expires_at=epoch_now() + bindparam("lease_s", type_=Double()),
-        )
+        .values(_LEASED.taken)
         .returning(queue.scope, queue.user_id, queue.owner, queue.token)
     )
 
@@ -170,8 +141,7 @@ def claim(
 
 # -- holding
 
-_HOLD: Final = select(write_queues.c.token).where(IS_HELD).with_for_update()
-HELD: Final = _HOLD.cte("held")  # for statements that lock the queue and change something else, all in one
+HELD: Final = _LEASED.hold.cte("held")  # for statements that lock the queue and change something else, all in one
 
 
 def hold(conn: Connection, held: Claim) -> None:
@@ -180,17 +150,7 @@ def hold(conn: Connection, held: Claim) -> None:
     Raises:
         LeaseLost: another worker has it by now.
     """
-    must_return(conn, _HOLD, held.parameters())
-
-
-def must_return(conn: Connection, statement: Executable, values: Mapping[str, Any]) -> None:
-    """Send a statement that returns a row as long as the lease in ``values`` is held.
-
-    Raises:
-        LeaseLost: it returned none.
-    """
-    if conn.execute(statement, values).first() is None:
-        raise LeaseLost("error_lease_lost")
+    must_return(conn, _LEASED.hold, held.parameters())
 
 
 _mine: Final = and_(
@@ -199,10 +159,7 @@ _mine: Final = and_(
     write_queues.c.user_id.in_(bindparam("user_ids", expanding=True)),
 )
 _RENEW_SQLITE: Final = (
-    update(write_queues)
-    .where(_mine)
-    .values(lease_expires_at=epoch_now() + bindparam("lease_s", type_=Double()))
-    .returning(write_queues.c.user_id, write_queues.c.token)
+    update(write_queues).where(_mine).values(_LEASED.extended).returning(write_queues.c.user_id, write_queues.c.token)
 )
 
 
@@ -237,13 +194,8 @@ NEXT_ATTEMPT: Final = (  # null when nothing is pending
 )
 _RELEASE: Final = (
     update(write_queues)
-    .where(IS_HELD)
-    .values(
-        owner=None,
-        lease_expires_at=None,
-        due_at=NEXT_ATTEMPT,
-        waiting_since=epoch_now(),
-    )
+    .where(_LEASED.is_held)
+    .values(due_at=NEXT_ATTEMPT, waiting_since=epoch_now(), **_LEASED.given_back)
     .returning(write_queues.c.token)
 )
 
@@ -279,16 +231,10 @@ _FORGET: Final = (
 
 def forget(conn: Connection, held: Claim) -> None:
     """Delete the row of a queue that was released in this very transaction, unless writes of the user are pending, or
-    have failed and may be taken up again. The row of the user's next write begins at another token (``first_token``).
+    have failed and may be taken up again. The row of the user's next write begins at another token (see
+    ``leases.first_token``).
     """
     conn.execute(_FORGET, held.parameters())
-
-
-def first_token() -> int:
-    """Where the fencing tokens of a new row begin. A row may have been there before, and a worker may still believe in
-    a lease on that one: its token must not come again.
-    """
-    return secrets.randbits(_TOKEN_BITS)
 
 
 def purge(conn: Connection, *, idle_for_s: float, most: int) -> int:

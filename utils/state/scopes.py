@@ -16,6 +16,7 @@ from sqlalchemy import Connection, delete, func, literal, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from utils.state import queues
+from utils.state.leases import first_token
 from utils.state.tables import DUE_NOW, history, scopes, write_queues, writes
 
 
@@ -70,7 +71,7 @@ def _move(conn: Connection, old: str, new: str) -> None:
     for table in (writes, history):
         conn.execute(update(table).where(table.c.scope == old).values(scope=new))
     queue = write_queues.c
-    token = literal(queues.first_token())
+    token = literal(first_token())
     moving = select(literal(new), queue.user_id, token, literal(DUE_NOW), queue.waiting_since).where(queue.scope == old)
     moved = _insert(conn)(write_queues).from_select(["scope", "user_id", "token", "due_at", "waiting_since"], moving)
     conn.execute(moved.on_conflict_do_update(index_elements=[queue.scope, queue.user_id], set_={"due_at": DUE_NOW}))

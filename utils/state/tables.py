@@ -121,6 +121,98 @@ workers: Final = Table(
     Index("workers_of_fingerprint", "scope", "fingerprint", "seen_at"),
 )
 
+# Who reads the history of an app's conversations with a user, while somebody does: one row for each (user, app) that is
+# leased. It goes with the lease.
+leases: Final = Table(
+    "leases",
+    metadata,
+    Column("scope", String(64), primary_key=True),
+    Column("user_id", Text, primary_key=True),
+    Column("app_id", Text, primary_key=True),
+    Column("owner", String(64)),
+    Column("token", BigInteger, nullable=False),
+    Column("lease_expires_at", Double),
+)
+
+# How far the conversations of a user with an app have been read: what is still wanted of them all, and a row for each
+# conversation. `state` holds ids and times, no text; `extraction.checkpoint` makes it.
+checkpoints: Final = Table(
+    "checkpoints",
+    metadata,
+    Column("scope", String(64), primary_key=True),
+    Column("user_id", Text, primary_key=True),
+    Column("app_id", Text, primary_key=True),
+    Column("state", JSON(none_as_null=True), nullable=False),
+    Column("updated_at", Double, nullable=False),
+)
+checkpoint_conversations: Final = Table(
+    "checkpoint_conversations",
+    metadata,
+    Column("scope", String(64), primary_key=True),
+    Column("user_id", Text, primary_key=True),
+    Column("app_id", Text, primary_key=True),
+    Column("conversation_id", Text, primary_key=True),
+    Column("state", JSON(none_as_null=True), nullable=False),
+    Column("updated_at", Double, nullable=False),
+)
+
+QUEUED: Final = "queued"
+RUNNING: Final = "running"
+COMPLETED: Final = "completed"  # and FAILED, as for a write
+SKIPPED: Final = "skipped"  # a user's part alone
+
+# One row per task: work on the history of many users, or on all memories of one, that outlasts the call that asked for
+# it. `updated_at` is its heartbeat, `ends_at` the end of its time budget. `secret` is encrypted, and erased with its
+# end; `result` is what it came to, as far as that is not said by `task_users`.
+tasks: Final = Table(
+    "tasks",
+    metadata,
+    Column("id", String(64), primary_key=True),
+    Column("scope", String(64), nullable=False),
+    Column("kind", String(16), nullable=False),
+    Column("fingerprint", String(64), nullable=False),
+    Column("run_id", Text, nullable=False),
+    Column("status", String(16), nullable=False),
+    Column("request", JSON(none_as_null=True), nullable=False),
+    Column("secret", Text),
+    Column("owner", String(64)),
+    Column("token", BigInteger, nullable=False),
+    Column("lease_expires_at", Double),
+    Column("ends_at", Double, nullable=False),
+    Column("created_at", Double, nullable=False),
+    Column("started_at", Double),
+    Column("updated_at", Double, nullable=False),
+    Column("finished_at", Double),
+    Column("result", JSON(none_as_null=True)),
+    Column("error", Text),
+    Index("tasks_unfinished", "scope", "status", "fingerprint"),
+    Index("tasks_finished", "finished_at"),
+)
+
+# What a task has come to for each of its users, in the order they were given. The counts only grow; what was carried
+# out and its count are committed together.
+task_users: Final = Table(
+    "task_users",
+    metadata,
+    Column("task_id", String(64), primary_key=True),
+    Column("place", Integer, primary_key=True, autoincrement=False),
+    Column("user_id", Text, nullable=False),
+    Column("status", String(16), nullable=False),
+    Column("reason", String(32)),
+    Column("lock_holder", String(64)),
+    Column("scanned_conversations", Integer, nullable=False, server_default=text("0")),
+    Column("scanned_messages", Integer, nullable=False, server_default=text("0")),
+    Column("processed_conversations", Integer, nullable=False, server_default=text("0")),
+    Column("processed_messages", Integer, nullable=False, server_default=text("0")),
+    Column("deferred_messages", Integer, nullable=False, server_default=text("0")),
+    Column("semantic", Integer, nullable=False, server_default=text("0")),
+    Column("episodic", Integer, nullable=False, server_default=text("0")),
+    Column("procedural", Integer, nullable=False, server_default=text("0")),
+    Column("llm_calls", Integer, nullable=False, server_default=text("0")),
+    Column("notes", JSON(none_as_null=True)),
+    Index("task_users_of_user", "user_id"),
+)
+
 # Under which scope the store at an address is kept. An address is settled once and then never changes its scope.
 scopes: Final = Table(
     "scopes",

@@ -30,7 +30,8 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 from utils.errors import Superseded
 from utils.state import queues
-from utils.state.queues import HELD, NEXT_ATTEMPT, PENDING_THERE, Claim, Known, is_due
+from utils.state.leases import first_token, is_due
+from utils.state.queues import HELD, NEXT_ATTEMPT, PENDING_THERE, Claim, Known
 from utils.state.tables import (
     DONE,
     DUE_NOW,
@@ -163,7 +164,7 @@ def accept(conn: Connection, write: NewWrite, most_pending: int) -> bool:
     One statement on PostgreSQL, which may be sent twice: it has the same effect as once.
     """
     values = {field.name: getattr(write, field.name) for field in fields(write)}
-    values |= {"most_pending": most_pending, "first_token": queues.first_token()}
+    values |= {"most_pending": most_pending, "first_token": first_token()}
     if conn.dialect.name == "postgresql":
         return conn.execute(_ACCEPT_POSTGRESQL, values).first() is not None
     conn.execute(_WAKE_SQLITE, values)
