@@ -38,7 +38,7 @@ def stability_days(base_days: float, strength: float) -> float:
         base_days: S0.
         strength: see :func:`recall_strength`.
     """
-    return base_days * GROWTH**strength
+    return base_days * math.pow(GROWTH, strength)
 
 
 def retention(age_days: float, stability: float) -> float:
