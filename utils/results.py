@@ -105,12 +105,13 @@ def add_answer(result: WriteResult, texts: Mapping[str, str]) -> Answer:
     kept = [event("NONE", memory_id, texts[role]) for role, memory_id in result.stored_already.items()]
     lines = [f"{shown['event']}: {shown['memory']}" for shown in (*changes, *kept)]
     stored = ("result_stored_already", {"memory_ids": ", ".join(result.stored_already.values())})
+    notes = [("result_newer", {"memory_ids": ", ".join(result.newer)})] if result.newer else []
     if changes:
         count = {"count": len(changes)}
-        return Answer([*changes, *kept], "result_add_done", count, extra, lines, [stored] if kept else [])
+        return Answer([*changes, *kept], "result_add_done", count, extra, lines, [*([stored] if kept else []), *notes])
     if kept:
-        return Answer(kept, *stored, extra, lines)
-    return Answer([event("NONE")], "result_add_none", extra=extra)
+        return Answer(kept, *stored, extra, lines, notes)
+    return Answer([event("NONE")], "result_add_none", extra=extra, notes=notes)
 
 
 def change_answer(result: WriteResult, memory_id: str, key: str) -> Answer:
@@ -121,6 +122,8 @@ def change_answer(result: WriteResult, memory_id: str, key: str) -> Answer:
     """
     if result.entries is None:
         return _message_answer("result_accepted", result)
+    if result.newer:
+        return _message_answer("result_newer", result, memory_ids=memory_id)
     if result.count == 0:
         raise NotFound("error_not_found", memory_id=memory_id, write_id=result.write_id)
     return _message_answer(key, result)

@@ -43,7 +43,7 @@ shapes = st.builds(
 
 
 def prompt(text: str) -> Any:
-    return added_message([Turn("user", text)], offer([text] * 3), NOW, text)
+    return added_message([Turn("user", text)], offer([(text, None)] * 3), NOW, text)
 
 
 def asked_again(text: str) -> Any:

@@ -9,6 +9,7 @@ before every change, and applying twice equals applying once.
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Final, cast
 
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
     from utils.state.engine import StateStore
     from utils.state.writes import Write
     from utils.stores.protocol import Store
+
+_log = logging.getLogger(__name__)
 
 _BATCH: Final = 200  # memories deleted between two commits of a delete_all
 _SHORTEST_WAIT_S: Final = 3.0  # for deletions to be seen, of a store that promises them sooner
@@ -66,7 +69,10 @@ class ChangeHandler:
     async def __call__(self, write: Write, lease: QueueLease) -> Outcome:
         """See ``Handler``."""
         plan, owner = await self._plan(write, lease), Owner(write.user_id)
-        result = {"stored_already": dict(plan.stored_already)}
+        if plan.newer:
+            newer = ", ".join(plan.newer)
+            _log.warning("write %s is older than memories it would change; they stay as they are: %s", write.id, newer)
+        result = {"stored_already": dict(plan.stored_already), "newer": list(plan.newer)}
         if (shared := shared_database(self._store, self._state)) is not None:
             send = await transaction(plan, shared, owner)
             return Outcome(result, (lambda conn: _record(conn, lease, write, send(_cursor(conn))),))

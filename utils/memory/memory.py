@@ -20,6 +20,7 @@ from utils.aio.lanes import Lane
 from utils.errors import NotFound, Overloaded, Superseded, WriteFailed
 from utils.memory import recall
 from utils.memory.handlers import SUPERSEDED_BY_DELETE_ALL, SUPERSEDED_BY_DELETE_ALL_OF_AGENT, handlers
+from utils.memory.observed import observed
 from utils.memory.recall import Page
 from utils.memory.requests import VERSION, Add, Delete, DeleteAll, Update, WriteRequest, WriteResult
 from utils.models.models import Models
@@ -164,7 +165,7 @@ class Memory:
             NotFound: there is no such memory (see :meth:`get`); checked before the write is accepted.
         """
         row = await self.get(memory_id, user_id, agent_id)
-        request = Update(at=_now(), trace=log.trace.get(), memory_id=row.id, text=text, metadata=metadata)
+        request = Update(at=_now(row), trace=log.trace.get(), memory_id=row.id, text=text, metadata=metadata)
         return await self._submit(str(row.user_id), request)
 
     async def delete(self, memory_id: str, user_id: str | None, agent_id: str | None) -> WriteResult:
@@ -174,7 +175,7 @@ class Memory:
             NotFound: there is no such memory (see :meth:`get`); checked before the write is accepted.
         """
         row = await self.get(memory_id, user_id, agent_id)
-        return await self._submit(str(row.user_id), Delete(at=_now(), trace=log.trace.get(), memory_id=row.id))
+        return await self._submit(str(row.user_id), Delete(at=_now(row), trace=log.trace.get(), memory_id=row.id))
 
     async def delete_all(self, owner: Owner, *, purge_history: bool) -> WriteResult:
         """Delete every memory of the owner."""
@@ -246,12 +247,16 @@ class Memory:
             entries = await self._state.read(lambda conn: history.of_write(conn, write_id))
             result = state.result or {}
             count = int(result.get("count", len(entries)))
-            return WriteResult(write_id, entries, count, result.get("stored_already", {}))
+            return WriteResult(write_id, entries, count, result.get("stored_already", {}), result.get("newer", ()))
 
 
 def _compiled(given: Mapping[str, Any] | None) -> Condition | None:
     return filters.parse(given) if given else None
 
 
-def _now() -> str:
-    return datetime.now(UTC).isoformat()
+def _now(row: Row | None = None) -> str:
+    """The time of a call, never before what was said in the memory it names, which its caller may have seen: the clock
+    of whoever stored that may be ahead.
+    """
+    now = datetime.now(UTC)
+    return max(now, (row and observed(row)) or now).isoformat()

@@ -43,6 +43,7 @@ class Change:
         changed_at: ISO 8601 time of this change.
         agent_id: the agent the memory belongs to, if any.
         vector: the new text's embedding, float32; None when it is deleted.
+        observed_at: ISO 8601 time of the message it stems from, where that is another than ``changed_at``.
     """
 
     event: Event
@@ -54,6 +55,12 @@ class Change:
     changed_at: str
     agent_id: str | None = None
     vector: tuple[float, ...] | None = None
+    observed_at: str | None = None
+
+    @property
+    def said_at(self) -> str:
+        """ISO 8601 time of what the change stems from."""
+        return self.observed_at or self.changed_at
 
     def entry(self, reason: str | None = None) -> Entry:
         """The change as the history keeps it: a memory that others wrote may hold what no state store takes.
@@ -87,6 +94,8 @@ class Change:
         }
         if self.vector is not None:
             plain["vector"] = _pack(self.vector)
+        if self.observed_at is not None:  # older processes read plans, too, and know no such key
+            plain["observed_at"] = self.observed_at
         return plain
 
     @classmethod
@@ -104,21 +113,28 @@ class Plan:
     Attributes:
         changes: in the order they are made; none when there is nothing to do.
         stored_already: ids of memories that hold a text of the write as it is, by the text's role.
+        newer: ids of memories that would have been replaced or deleted, but hold what was said later.
     """
 
     changes: tuple[Change, ...] = ()
     stored_already: Mapping[str, str] = field(default_factory=dict)
+    newer: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """The plan as the state store keeps it."""
         changes = [change.to_json() for change in self.changes]
-        return {"v": VERSION, "changes": changes, "stored_already": dict(self.stored_already)}
+        return {
+            "v": VERSION,
+            "changes": changes,
+            "stored_already": dict(self.stored_already),
+            "newer": list(self.newer),
+        }
 
     @classmethod
     def from_json(cls, plain: Mapping[str, Any]) -> Self:
         """The inverse of :meth:`to_json`."""
         changes = tuple(Change.from_json(change) for change in plain["changes"])
-        return cls(changes, plain.get("stored_already", {}))
+        return cls(changes, plain.get("stored_already", {}), tuple(plain.get("newer", ())))
 
 
 def _storable(foreign: object) -> str | None:
@@ -226,7 +242,7 @@ def _added_row(change: Change, owner: Owner) -> Row:
     payload: dict[str, Any] = {**change.metadata, "data": text, "hash": text_hash(text), "user_id": owner.user_id}
     if change.agent_id is not None:
         payload["agent_id"] = change.agent_id
-    payload |= {"created_at": change.created_at, "updated_at": change.changed_at}
+    payload |= {"created_at": change.created_at, "updated_at": change.changed_at, "observed_at": change.said_at}
     return Row(change.memory_id, payload)
 
 
@@ -243,5 +259,5 @@ def _updated_keys(change: Change) -> dict[str, Any]:
     """The keys of a payload that an UPDATE sets."""
     text = change.text or ""
     metadata = {key: value for key, value in change.metadata.items() if key not in SCOPE_KEYS}
-    times = {"created_at": change.created_at, "updated_at": change.changed_at}
+    times = {"created_at": change.created_at, "updated_at": change.changed_at, "observed_at": change.said_at}
     return {**metadata, "data": text, "hash": text_hash(text), **times}

@@ -36,12 +36,14 @@ class Turn:
 class Offered:
     """A stored memory shown to the model under a short id (``"0"``, ``"1"`` …), never its real one.
 
-    ``cut`` says that ``text`` is its beginning alone: a new text for the whole memory cannot be made of that.
+    ``cut`` says that ``text`` is its beginning alone: a new text for the whole memory cannot be made of that. ``date``
+    is when it was said, if that is known.
     """
 
     short_id: str
     text: str
     cut: bool = False
+    date: str | None = None
 
 
 # Every character after which str.splitlines() begins a new line; a reader of the prompt may split at any of them.
@@ -91,6 +93,7 @@ Which changes:
 - UPDATE the stored memory with that "id" when the messages add to it, correct it or contradict it. "text" is the \
 whole new memory: keep what still holds.
 - DELETE only when the user takes a stored fact back, or wants it forgotten, and nothing replaces it.
+- A stored memory whose "date" is later than the messages stays as it is: what they say is older.
 - Use only ids from the list, each at most once.
 """
 
@@ -119,19 +122,20 @@ answer stays:
 """
 
 
-def offer(texts: Sequence[str]) -> list[Offered]:
+def offer(memories: Sequence[tuple[str, str | None]]) -> list[Offered]:
     """Stored memories as the model is shown them: numbered, and cut where they are long.
 
     Args:
-        texts: the memories' texts, those that matter most first; of later ones less is shown when room runs out.
+        memories: text and date of each, those that matter most first; of later ones less is shown when room runs out.
     """
     offered: list[Offered] = []
     left = _MAX_OFFERED_TOTAL_COST
-    for number, text in enumerate(map(clean, texts)):
+    for number, (stored, date) in enumerate(memories):
+        text = clean(stored)
         shown = capped(text, max(min(_MAX_OFFERED_COST, left), _MIN_OFFERED_COST))
         left -= cost(shown)
         cut = len(shown) < len(text)
-        offered.append(Offered(str(number), f"{shown} […]" if cut else shown, cut))
+        offered.append(Offered(str(number), f"{shown} […]" if cut else shown, cut, date))
     return offered
 
 
@@ -180,13 +184,18 @@ def _request(
 ) -> list[dict[str, str]]:
     own = clean(instructions or "")
     system = f"{rules}{_INSTRUCTIONS}{own}\n" if own else rules
-    memories = [{"id": memory.short_id, "text": clean(memory.text)} for memory in offered]
+    memories = [_shown(memory) for memory in offered]
     data = (
         f"Stored memories:\n{_one_line_json(memories)}\n\n"
         f"Time of the messages: {_time(now)}\n\n"
         "Messages:\n" + "\n".join(_line(turn) for turn in turns)
     )
     return [{"role": "system", "content": system}, {"role": "user", "content": data}]
+
+
+def _shown(memory: Offered) -> dict[str, str]:
+    shown = {"id": memory.short_id, "text": clean(memory.text)}
+    return shown if memory.date is None else {**shown, "date": memory.date}
 
 
 def _one_line_json(value: object) -> str:

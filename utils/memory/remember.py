@@ -11,12 +11,13 @@ from __future__ import annotations
 import uuid
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import replace
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
 from utils.aio.blocking import run_blocking
 from utils.memory import prompts
 from utils.memory.ask import ask
+from utils.memory.observed import observed, time_of_change
 from utils.memory.plan import Change, Plan, with_vectors
 from utils.memory.requests import MAX_MEMORY_CHARS, Add, Delete, Update, WriteRequest
 from utils.stores.protocol import Owner, Row
@@ -59,8 +60,7 @@ async def _plan_add(models: Models, store: Store, write_id: str, owner: Owner, r
     candidates = await _candidates(models, store, owner, [text for text in (request.user, request.assistant) if text])
     if request.infer:
         return await _embedded(models, await _inferred(models, write_id, request, candidates))
-    changes, stored_already = _verbatim(write_id, request, candidates)
-    return replace(await _embedded(models, changes), stored_already=stored_already)
+    return await _embedded(models, _verbatim(write_id, request, candidates))
 
 
 async def _candidates(models: Models, store: Store, owner: Owner, texts: Sequence[str]) -> list[Row]:
@@ -81,57 +81,74 @@ async def _off_loop[T](work: Callable[[], T], chars: int) -> T:
     return await run_blocking(work) if chars > _LONG_CHARS else work()
 
 
-async def _inferred(models: Models, write_id: str, request: Add, candidates: Sequence[Row]) -> list[Change]:
+async def _inferred(models: Models, write_id: str, request: Add, candidates: Sequence[Row]) -> Plan:
     """Ask the model once what to remember of the messages."""
-    now = datetime.fromisoformat(request.at)
+    now, said_at = datetime.now(UTC), datetime.fromisoformat(request.said_at)
     said = [prompts.Turn("user", request.user, None), prompts.Turn("assistant", request.assistant, None)]
     turns = [turn for turn in said if turn.text]
     offered = {str(index): row for index, row in enumerate(candidates)}
-    shown = prompts.offer([row.text for row in candidates])
+    shown = prompts.offer([(row.text, _date_shown(row, request.said_at, now)) for row in candidates])
     chars = sum(len(turn.text) for turn in turns)
-    messages = await _off_loop(lambda: prompts.added_message(turns, shown, now, request.instructions), chars)
+    messages = await _off_loop(lambda: prompts.added_message(turns, shown, said_at, request.instructions), chars)
     answered = await ask(await models.chat_model(), messages, offered.keys())
     cut_ids = {memory.short_id for memory in shown if memory.cut}
-    return reconcile(answered, offered, request, _new_ids(write_id), cut_ids)
+    return reconcile(answered, offered, request, write_id, now, cut_ids)
+
+
+def _date_shown(row: Row, said_at: str, now: datetime) -> str | None:
+    """The date the model is shown of a memory; of one that is newer than the messages it says so."""
+    time = observed(row)
+    if time is None:
+        return None
+    if time_of_change(row, said_at, now) is None:
+        return f"{time.isoformat(timespec='minutes')}, later than the messages"
+    return time.date().isoformat()
 
 
 def reconcile(
     answered: Iterable[ProposedChange],
     offered: dict[str, Row],
     request: Add,
-    new_id: Callable[[], str],
+    write_id: str,
+    now: datetime,
     cut_ids: Collection[str] = (),
-) -> list[Change]:
-    """The model's answer as changes of real memories; a text that is stored already changes nothing.
+) -> Plan:
+    """The model's answer as a plan for real memories, still without vectors.
+
+    A text that is stored already changes nothing, and nothing changes a memory that holds what was said later.
 
     Args:
         answered: cleaned and validated (``answers.read``).
         offered: the memories the model saw, by the short id it saw.
         request: the write, for its time, metadata and agent.
-        new_id: gives the id of the next added memory.
+        write_id: the write's id; the ids of added memories derive from it.
+        now: aware; see ``time_of_change``.
         cut_ids: short ids of the memories the model saw the beginning of. A new text for one of them is added beside
             it: as a replacement it would drop what the model has not seen.
     """
-    changes = []
+    changes: list[Change] = []
+    newer: list[str] = []
     stored = {normalized(row.text) for row in offered.values()}
     for answer in answered:
         row = offered.get(answer.memory or "")
-        if answer.event == "DELETE" and row is not None:
-            changes.append(deletion(row, request.at))
-        elif answer.event == "DELETE" or normalized(answer.text) in stored:
+        if row is None if answer.event == "DELETE" else normalized(answer.text) in stored:
             continue
-        elif answer.event == "UPDATE" and row is not None and answer.memory not in cut_ids:
-            changes.append(_update(row, answer.text, request))
+        time = request.said_at if row is None else time_of_change(row, request.said_at, now)
+        if row is not None and time is None:
+            newer.append(row.id)
+        elif row is not None and answer.event == "DELETE":
+            changes.append(deletion(row, request.at, time))
+        elif row is not None and answer.memory not in cut_ids:
+            changes.append(_update(row, answer.text, request, time))
         else:
-            changes.append(_add(new_id(), answer.text, request))
-    return changes
+            changes.append(_add(_new_id(write_id, answer.text), answer.text, request))
+    return Plan(tuple(changes), newer=tuple(newer))
 
 
-def _verbatim(write_id: str, request: Add, candidates: Sequence[Row]) -> tuple[list[Change], dict[str, str]]:
+def _verbatim(write_id: str, request: Add, candidates: Sequence[Row]) -> Plan:
     """Both texts as they are, with the role mem0 gives them. One that is stored already with this metadata is not
-    repeated: the memory's id is returned by the text's role.
+    repeated: ``stored_already`` of the plan has the memory's id by the text's role.
     """
-    new_id = _new_ids(write_id)
     changes: list[Change] = []
     stored_already: dict[str, str] = {}
     for role, text in (("user", request.user), ("assistant", request.assistant)):
@@ -145,22 +162,33 @@ def _verbatim(write_id: str, request: Add, candidates: Sequence[Row]) -> tuple[l
         if text and known is not None:
             stored_already[role] = known
         elif text:
-            changes.append(_add(new_id(), text, request, role=role))
-    return changes, stored_already
+            changes.append(_add(_new_id(write_id, f"{role}: {text}"), text, request, role=role))
+    return Plan(tuple(changes), stored_already)
 
 
-def _new_ids(write_id: str) -> Callable[[], str]:
-    """Ids for the memories a write adds; the same ones whenever the same write is planned anew."""
-    numbers = iter(range(1_000_000))
-    return lambda: str(uuid.uuid5(_IDS, f"{write_id}/{next(numbers)}"))
+def _new_id(write_id: str, text: str) -> str:
+    """The id of a memory that a write adds: whenever the write is planned anew the same for a text, and another for
+    another. A plan that was applied in part may be followed by a new one, and an id that is there is not added again.
+    """
+    return str(uuid.uuid5(_IDS, f"{write_id}/{text}"))
 
 
 def _add(memory_id: str, text: str, request: Add, role: str | None = None) -> Change:
     metadata = {**request.metadata} if role is None else {**request.metadata, "role": role}
-    return Change("ADD", memory_id, text[:MAX_MEMORY_CHARS], None, metadata, request.at, request.at, request.agent_id)
+    return Change(
+        "ADD",
+        memory_id,
+        text[:MAX_MEMORY_CHARS],
+        None,
+        metadata,
+        request.at,
+        request.at,
+        request.agent_id,
+        observed_at=_unless_same(request.said_at, request.at),
+    )
 
 
-def _update(row: Row, text: str, request: Add | Update) -> Change:
+def _update(row: Row, text: str, request: Add | Update, said_at: str | None) -> Change:
     created_at = row.created_at or request.at
     return Change(
         "UPDATE",
@@ -171,28 +199,38 @@ def _update(row: Row, text: str, request: Add | Update) -> Change:
         created_at,
         request.at,
         row.agent_id,
+        observed_at=_unless_same(said_at, request.at),
     )
 
 
-def deletion(row: Row, at: str) -> Change:
-    """The change that deletes ``row`` at the ISO 8601 time ``at``."""
-    return Change("DELETE", row.id, None, row.text, {}, row.created_at or at, at, row.agent_id)
+def deletion(row: Row, at: str, said_at: str | None = None) -> Change:
+    """The change that deletes ``row`` at the ISO 8601 time ``at``, for what was said at ``said_at`` if not then."""
+    observed_at = _unless_same(said_at, at)
+    return Change("DELETE", row.id, None, row.text, {}, row.created_at or at, at, row.agent_id, observed_at=observed_at)
+
+
+def _unless_same(said_at: str | None, changed_at: str) -> str | None:
+    return None if said_at == changed_at else said_at
 
 
 async def _plan_update(models: Models, store: Store, owner_id: str, request: Update) -> Plan:
     row = await store.get(request.memory_id, to_change=True)
     if row is None or row.user_id != owner_id:
         return Plan()
-    return await _embedded(models, [_update(row, request.text, request)])
+    time = time_of_change(row, request.said_at, datetime.now(UTC))
+    if time is None:
+        return Plan(newer=(row.id,))
+    return await _embedded(models, Plan((_update(row, request.text, request, time),)))
 
 
 async def _plan_delete(store: Store, owner_id: str, request: Delete) -> Plan:
     row = await store.get(request.memory_id, to_change=True)
     if row is None or row.user_id != owner_id:
         return Plan()
-    return Plan((deletion(row, request.at),))
+    time = time_of_change(row, request.said_at, datetime.now(UTC))
+    return Plan(newer=(row.id,)) if time is None else Plan((deletion(row, request.at, time),))
 
 
-async def _embedded(models: Models, changes: Sequence[Change]) -> Plan:
-    texts = [change.text for change in changes if change.text is not None]
-    return Plan(with_vectors(changes, await models.embed_batch(texts)))
+async def _embedded(models: Models, plan: Plan) -> Plan:
+    texts = [change.text for change in plan.changes if change.text is not None]
+    return replace(plan, changes=with_vectors(plan.changes, await models.embed_batch(texts)))

@@ -4,7 +4,7 @@ what the caller of a write gets.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Self
 
@@ -25,12 +25,14 @@ class WriteResult:
         entries: what it changed, when the caller waited for it; None when it goes on in the background.
         count: how many memories it changed.
         stored_already: memories that hold a text of the write as it is, by the text's role (``user``, ``assistant``).
+        newer: memories that it would have changed, but that hold what was said after it.
     """
 
     write_id: str
     entries: list[Entry] | None = None
     count: int = 0
     stored_already: Mapping[str, str] = field(default_factory=dict)
+    newer: Sequence[str] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +43,11 @@ class WriteRequest:
 
     at: str
     trace: str = ""
+
+    @property
+    def said_at(self) -> str:
+        """ISO 8601 time of what the write stems from."""
+        return self.at
 
     def to_json(self) -> dict[str, Any]:
         """The request as the state store keeps it."""

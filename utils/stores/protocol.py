@@ -22,8 +22,8 @@ SCOPE_KEYS: Final = frozenset({"user_id", "agent_id", "run_id"})
 # Keys of a payload that are not the caller's metadata: mem0's own (memory/main.py `core_and_promoted_keys`), and what
 # the plugin's write sets itself.
 RESERVED_KEYS: Final = SCOPE_KEYS | {
-    "id", "data", "hash", "created_at", "updated_at", "text_lemmatized", "attributed_to", "actor_id", "role",
-    "expiration_date",
+    "id", "data", "hash", "created_at", "updated_at", "observed_at", "text_lemmatized",
+    "attributed_to", "actor_id", "role", "expiration_date",
 }  # fmt: skip
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import uuid
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
+from datetime import datetime
 from typing import Any, Literal
 
 import pytest
@@ -18,6 +19,8 @@ from utils.memory.requests import Add, Delete, DeleteAll, Update, WriteRequest, 
 from utils.stores.protocol import Row
 
 AT = "2026-01-02T03:04:05+00:00"
+BEFORE, AFTER = "2026-01-01T00:00:00+00:00", "2026-01-03T00:00:00+00:00"
+NOW = datetime.fromisoformat("2026-01-04T00:00:00+00:00")
 TEXTS = st.text(st.characters(codec="utf-8"), min_size=1)
 FLOAT32 = st.floats(width=32, allow_nan=False, allow_infinity=False)
 CHANGES = st.builds(
@@ -30,13 +33,13 @@ CHANGES = st.builds(
     created_at=st.just(AT),
     changed_at=st.just(AT),
     agent_id=st.none() | TEXTS,
+    observed_at=st.none() | st.just(BEFORE),
     vector=st.none() | st.lists(FLOAT32, min_size=1, max_size=8).map(tuple),
 )
 
 
-@given(st.lists(CHANGES, max_size=4).map(tuple))
-def test_a_plan_survives_the_state_store(changes: tuple[Change, ...]) -> None:
-    plan = Plan(changes)
+@given(st.builds(Plan, st.lists(CHANGES, max_size=4).map(tuple), newer=st.lists(TEXTS, max_size=2).map(tuple)))
+def test_a_plan_survives_the_state_store(plan: Plan) -> None:
     assert Plan.from_json(json.loads(json.dumps(plan.to_json()))) == plan
 
 
@@ -65,9 +68,12 @@ def answered(event: Literal["ADD", "UPDATE", "DELETE"], text: str = "", memory: 
 
 def reconciled(
     *answers: ProposedChange, offered: dict[str, Row] | None = None, cut_ids: Collection[str] = ()
-) -> list[Change]:
-    ids = iter(f"new-{number}" for number in range(9))
-    return remember.reconcile(answers, offered or {}, Add(at=AT, metadata={"k": 1}), lambda: next(ids), cut_ids)
+) -> Sequence[Change]:
+    return planned(*answers, offered=offered, cut_ids=cut_ids).changes
+
+
+def planned(*answers: ProposedChange, offered: dict[str, Row] | None = None, cut_ids: Collection[str] = ()) -> Plan:
+    return remember.reconcile(answers, offered or {}, Add(at=AT, metadata={"k": 1}), "write-1", NOW, cut_ids)
 
 
 def test_an_update_replaces_the_offered_memory_and_keeps_its_birthday() -> None:
@@ -91,7 +97,7 @@ def test_a_memory_the_model_saw_the_beginning_of_is_not_replaced() -> None:
 
 def test_a_text_that_is_stored_already_changes_nothing() -> None:
     offered = {"0": stored("Likes tea."), "1": stored("lives in Oslo")}
-    assert reconciled(answered("ADD", "likes  TEA"), answered("UPDATE", "likes tea", "1"), offered=offered) == []
+    assert reconciled(answered("ADD", "likes  TEA"), answered("UPDATE", "likes tea", "1"), offered=offered) == ()
 
 
 def test_a_deletion_of_an_offered_memory_is_planned_with_its_old_text() -> None:
@@ -103,4 +109,29 @@ def test_a_deletion_of_an_offered_memory_is_planned_with_its_old_text() -> None:
 
 def test_an_addition_carries_the_callers_metadata_and_time() -> None:
     [change] = reconciled(answered("ADD", "likes tea"))
-    assert (change.memory_id, change.metadata, change.created_at) == ("new-0", {"k": 1}, AT)
+    assert (change.metadata, change.created_at, change.said_at) == ({"k": 1}, AT, AT)
+
+
+def test_planned_anew_a_write_adds_a_text_under_the_same_id_and_another_text_under_another() -> None:
+    """Of a plan that was applied in part a new one may be made (a parked write is planned anew)."""
+    tea, cake = answered("ADD", "likes tea"), answered("ADD", "likes cake")
+    first, second = reconciled(tea, cake)
+    assert [change.memory_id for change in reconciled(cake, tea)] == [second.memory_id, first.memory_id]
+    assert first.memory_id != second.memory_id
+
+
+@pytest.mark.parametrize("event", ["UPDATE", "DELETE"])
+def test_what_was_said_later_is_not_changed_and_named(event: Literal["UPDATE", "DELETE"]) -> None:
+    row = stored("lives in Porto", observed_at=AFTER)
+    plan = planned(
+        answered(event, "lives in Oslo" if event == "UPDATE" else "", "0"), offered={"0": row}, cut_ids=["0"]
+    )
+    assert (plan.changes, plan.newer) == ((), (row.id,))
+
+
+def test_an_update_of_one_memory_of_which_another_is_newer_is_done() -> None:
+    newer, older = stored("lives in Porto", observed_at=AFTER), stored("likes tea", observed_at=BEFORE)
+    answers = answered("UPDATE", "lives in Oslo", "0"), answered("UPDATE", "likes coffee", "1")
+    plan = planned(*answers, offered={"0": newer, "1": older})
+    assert [change.memory_id for change in plan.changes] == [older.id]
+    assert plan.newer == (newer.id,)

@@ -162,12 +162,21 @@ def test_a_long_answer_is_quoted_from_both_ends() -> None:
 
 def test_memories_of_usual_length_are_offered_as_they_are() -> None:
     texts = ["lives in Porto", "用户喜欢喝茶"] * 10
-    assert offer(texts) == [Offered(str(number), text) for number, text in enumerate(texts)]
+    assert offer([(text, None) for text in texts]) == [Offered(str(number), text) for number, text in enumerate(texts)]
+
+
+def test_a_memory_is_offered_with_the_date_it_was_said_where_that_is_known() -> None:
+    offered = offer([("lives in Porto", "2026-03-04"), ("likes tea", None)])
+    _, data = both(added_message([Turn("user", "hi")], offered, NOW, None))
+    assert offered_in(data) == [
+        {"id": "0", "text": "lives in Porto", "date": "2026-03-04"},
+        {"id": "1", "text": "likes tea"},
+    ]
 
 
 @pytest.mark.parametrize("letter", ["x", "茶", "\n", "\u2028", "\0"])
 def test_twenty_huge_memories_leave_room_for_the_messages(letter: str) -> None:
-    offered = offer([letter * 190_000 + "end"] * 20)
+    offered = offer([(letter * 190_000 + "end", "2026-03-04")] * 20)
     _, data = both(added_message([Turn("user", "I like tea")], offered, NOW, None))
     assert cost(data) < 22_000
     assert [memory["id"] for memory in offered_in(data)] == [str(number) for number in range(20)]
@@ -176,7 +185,7 @@ def test_twenty_huge_memories_leave_room_for_the_messages(letter: str) -> None:
 
 @given(st.lists(st.text(st.characters(codec="utf-8"), max_size=30).map(lambda text: text * 300), max_size=20))
 def test_an_offered_memory_is_whole_or_said_to_be_cut(texts: list[str]) -> None:
-    for memory, text in zip(offer(texts), texts, strict=True):
+    for memory, text in zip(offer([(text, None) for text in texts]), texts, strict=True):
         if memory.cut:
             assert memory.text.endswith(" […]")
             assert clean(text).startswith(memory.text.removesuffix(" […]"))
