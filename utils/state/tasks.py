@@ -342,10 +342,10 @@ _WORST_FIRST: Final = case((task_users.c.status == FAILED, 0), (task_users.c.sta
 
 def users_of(conn: Connection, task_id: str, most: int) -> list[UserPart]:
     """The parts of up to ``most`` users: failed ones first, then skipped ones, then in the order they were given."""
-    names = ("place", "user_id", "status", "reason", "lock_holder", "notes")
+    names = [field.name for field in fields(UserPart) if field.name in task_users.c]
     wanted = select(*(task_users.c[name] for name in names), *_COUNTED).where(task_users.c.task_id == task_id)
     rows = conn.execute(wanted.order_by(_WORST_FIRST, task_users.c.place).limit(most))
-    return [UserPart(*tuple(row)[: len(names)], counts=Counts(*tuple(row)[len(names) :])) for row in rows]
+    return [UserPart(**dict(zip(names, row, strict=False)), counts=Counts(*row[len(names) :])) for row in rows]
 
 
 def has_unfinished(conn: Connection, scope: str, fingerprint: str) -> bool:
