@@ -11,6 +11,8 @@ from contextlib import AbstractContextManager
 from typing import Any, Final
 
 from utils.errors import ServiceError, mapped_by
+from utils.models.openai_client import use_lean_client
+from utils.models.openai_http import OpenAIHttp
 from utils.models.sdk_errors import map_error, status_of
 
 RETRIES: Final = 2  # of one request, by the SDKs that can; they wait 0.5 to 8 s, or what Retry-After says, to 60 s
@@ -35,8 +37,9 @@ def prepare_client(part: Any, timeout_s: float) -> None:
     redirects: one is an answer with its status, and so an error.
 
     The clients of openai, azure, anthropic, groq and together share a mould and are copied with new options (the copy
-    keeps the connection pool). Ollama's and Google's are set in place. boto3, sarvam and litellm have fixed ones of
-    60, 30 and 600 s; models that run inside the process have none to set.
+    keeps the connection pool); OpenAI's own is then replaced by a lean one (``openai_client``). Ollama's and Google's
+    are set in place. boto3, sarvam and litellm have fixed ones of 60, 30 and 600 s; models that run inside the process
+    have none to set.
     """
     client: Any = getattr(part, "client", None)
     if hasattr(client, "with_options"):
@@ -49,6 +52,7 @@ def prepare_client(part: Any, timeout_s: float) -> None:
     if http is not None:
         # A redirect would take the texts in the body, and every header but one, to whatever host it names.
         http.follow_redirects = False
+    use_lean_client(part, timeout_s)
 
 
 def _http_client(client: Any) -> Any:
@@ -65,8 +69,13 @@ def _http_client(client: Any) -> Any:
 
 def keep_connections(part: Any, idle_s: float) -> None:
     """Let the HTTP client inside ``part`` keep idle connections for ``idle_s`` seconds (theirs is 5), and TCP watch
-    over them: one that was cut off silently is noticed before a request meets it. For a client that was not used yet.
+    over them: one that was cut off silently is noticed before a request meets it. For a client that was prepared and
+    not used yet.
     """
+    lean = getattr(getattr(part, "client", None), "http", None)
+    if isinstance(lean, OpenAIHttp):
+        lean.keep_connections(idle_s, _socket_options())
+        return
     http = _http_client(getattr(part, "client", None))
     mounted = getattr(http, "_mounts", {}).values()  # one for each proxy the environment names
     for transport in (getattr(http, "_transport", None), *mounted):

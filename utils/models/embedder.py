@@ -13,7 +13,6 @@ from typing import Any, Final
 from utils.errors import ServiceRejected, UnusableAnswer
 from utils.messages import Sentence
 from utils.models.clients import close, mapping_errors, prepare_client, touch
-from utils.models.plain_embeddings import use_plain_answers
 from utils.text import capped, clean
 
 # Cost (``text.capped``) of an embedded text. OpenAI's models take 8,191 tokens; at this cost (measured) Chinese has
@@ -36,7 +35,6 @@ class Embedder:
         self._provider = provider
         self._dims = dims
         prepare_client(embedder, timeout_s)
-        use_plain_answers(embedder)
 
     def embed(self, text: str) -> list[float]:
         """The vector of a text to search with. Blocks.
@@ -107,9 +105,10 @@ def _unusable(reason: str, **params: object) -> UnusableAnswer:
 def _floats(vector: Any) -> list[float]:
     """A vector as Python floats, which is what every store takes (numpy numbers and ints are refused by some)."""
     try:
-        floats = [float(value) for value in vector]
+        floats = list(map(float, vector))
     except (TypeError, ValueError) as exc:
         raise _unusable("reason_bad_vector") from exc
-    if not floats or not all(map(math.isfinite, floats)):
+    # The sum is finite when every number is; looking at each costs four times as much.
+    if not floats or not (math.isfinite(sum(floats)) or all(map(math.isfinite, floats))):
         raise _unusable("reason_bad_vector")
     return floats

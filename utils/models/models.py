@@ -15,6 +15,7 @@ from utils.models.chat import ChatModel
 from utils.models.clients import keep_connections
 from utils.models.embedder import Embedder
 from utils.models.lazy import Lazy
+from utils.models.openai_client import openai_embeddings
 from utils.models.reranker import Reranker
 
 if TYPE_CHECKING:
@@ -102,14 +103,20 @@ class Models:
     def _build_chat_model(self) -> ChatModel:
         block = self._settings.llm
         llm = building.build_llm(block.provider, dict(block.config))
+        chat_model = ChatModel(llm, block.provider, block.timeout_s or _MODEL_TIMEOUT_S)
         keep_connections(llm, self._idle_s)
-        return ChatModel(llm, block.provider, block.timeout_s or _MODEL_TIMEOUT_S)
+        return chat_model
 
     def _build_embedder(self) -> Embedder:
         block = self._settings.embedder
-        embedder = building.build_embedder(block.provider, dict(block.config))  # Ollama's asks its server
+        timeout_s = block.timeout_s or _EMBEDDER_TIMEOUT_S
+        embedder = openai_embeddings(block.provider, block.config, timeout_s) or building.build_embedder(
+            block.provider,
+            dict(block.config),  # Ollama's asks its server
+        )
+        checked = Embedder(embedder, block.provider, timeout_s, self._settings.embedding_dims)
         keep_connections(embedder, self._idle_s)
-        return Embedder(embedder, block.provider, block.timeout_s or _EMBEDDER_TIMEOUT_S, self._settings.embedding_dims)
+        return checked
 
     @property
     def _idle_s(self) -> float:

@@ -71,7 +71,7 @@ def map_error(exc: BaseException, part: str) -> ServiceError:
     if isinstance(exc, ServiceError):
         return exc
     link, kind = _judged(exc)
-    return kind(_KEYS[kind], part=part, reason=_reason(link, kind), retry_after_s=_retry_after_s(link))
+    return kind(_KEYS[kind], part=part, reason=_reason(link, kind), retry_after_s=retry_after_s(_headers(link)))
 
 
 _KEYS: Final[Mapping[type[ServiceError], str]] = {
@@ -186,9 +186,12 @@ def _mapping(value: Any) -> Mapping[str, Any]:
     return value if isinstance(value, Mapping) else {}
 
 
-def _retry_after_s(exc: BaseException) -> float | None:
-    """Seconds the response asks to wait: a number or a date in ``Retry-After``, or OpenAI's ``retry-after-ms``."""
-    headers = _headers(exc)
+def retry_after_s(headers: Mapping[str, str]) -> float | None:
+    """Seconds a response asks to wait: a number or a date in ``Retry-After``, or OpenAI's ``retry-after-ms``.
+
+    Args:
+        headers: the response's, found by their names in small letters.
+    """
     try:
         if milliseconds := headers.get("retry-after-ms"):
             return _sane(float(milliseconds) / 1000)

@@ -8,6 +8,7 @@ import struct
 import threading
 from collections import deque
 from dataclasses import dataclass, field
+from email.message import Message
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Self
 
@@ -56,6 +57,7 @@ class ScriptedEndpoint:
     def __init__(self) -> None:
         self.bodies: list[Any] = []
         self.paths: list[str] = []
+        self.headers: list[Message] = []  # of the same requests
         self.asked_for_free: list[str] = []  # paths of GET requests, which are answered with ``free_status``
         self.free_status = 200
         self.open_connections = 0
@@ -113,6 +115,7 @@ class ScriptedEndpoint:
                 body = self.rfile.read(int(self.headers["Content-Length"]))
                 endpoint.bodies.append(json.loads(body))
                 endpoint.paths.append(self.path)
+                endpoint.headers.append(self.headers)
                 self._answer(endpoint._next())
 
             def do_GET(self) -> None:

@@ -29,7 +29,7 @@ from utils.memory.prompts import Offered, Turn, added_message, conversation
 from utils.models.chat import ChatModel
 from utils.models.clients import keep_connections, prepare_client, touch
 from utils.models.embedder import MOST_EMBEDDED, Embedder
-from utils.models.plain_embeddings import use_plain_answers
+from utils.models.openai_client import openai_embeddings, use_lean_client
 from utils.models.reranker import Reranker
 
 NOW = datetime(2026, 3, 5, tzinfo=UTC)
@@ -64,7 +64,7 @@ def chat_model(
 
 def embedder(endpoint: ScriptedEndpoint, dims: int | None = None, timeout_s: float = PATIENT_S) -> Embedder:
     settings = {"model": "m", "api_key": "sk-canary", "openai_base_url": endpoint.base_url + "/v1"}
-    return Embedder(building.build_embedder("openai", settings), "openai", timeout_s, dims)
+    return Embedder(openai_embeddings("openai", settings, timeout_s), "openai", timeout_s, dims)
 
 
 def anthropic_message(text: str) -> Reply:
@@ -107,8 +107,8 @@ def test_how_long_an_idle_connection_is_kept_is_ours_to_say(
 ) -> None:
     family = {f"{provider}_base_url": endpoint.base_url + ("/v1" if provider == "openai" else "")}
     llm = building.build_llm(provider, {"model": "m", "api_key": "sk-canary", **family})
-    keep_connections(llm, idle_s)
     prepare_client(llm, PATIENT_S)
+    keep_connections(llm, idle_s)
     for _ in range(3):
         touch(llm, "llm")
     assert len(endpoint.asked_for_free) == 3
@@ -342,7 +342,7 @@ def test_azure_is_asked_at_its_deployment(endpoint: ScriptedEndpoint) -> None:
     endpoint.script(embeddings([1.0]))
     client = AzureOpenAI(azure_endpoint=endpoint.base_url, azure_deployment="d", api_key="sk-canary", api_version="1")
     part = SimpleNamespace(client=client)
-    use_plain_answers(part)
+    use_lean_client(part, PATIENT_S)
     assert part.client.embeddings.create(input=["tea"], model="m").data[0].embedding == [1.0]
     with_option = part.client.embeddings.create(
         input=["tea"], model="m", extra_query={"a": "1"}, encoding_format="float"
