@@ -50,7 +50,7 @@ format: $(VENV)/dev-installed
 
 # Without Dify's packager tests/contract/test_package.py still checks what would be packed, by the same rules.
 test: lint
-	$(PY) -m pytest -n 2 --dist loadfile -m "not long"
+	$(PY) -m pytest -n 4 --dist loadfile -m "not long"
 	$(if $(PACKAGER),@$(MAKE) --no-print-directory package)
 
 test-long: $(VENV)/dev-installed

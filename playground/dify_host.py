@@ -36,7 +36,7 @@ _LINES_KEPT: Final = 5_000
 # For what will never come: a machine may be busy with something else.
 _START_TIMEOUT_S: Final = 300.0
 _CALL_TIMEOUT_S: Final = 600.0
-_STOP_TIMEOUT_S: Final = 60.0
+_STOP_TIMEOUT_S: Final = 300.0
 _SAID_WITHIN_S: Final = 300.0
 _PASSED_ON: Final = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "SYSTEMROOT")
 

@@ -37,8 +37,9 @@ from psycopg import sql
 from playground import service_user
 
 _SUPERUSER: Final = "postgres"
-_START_TIMEOUT_S: Final = 60.0
-_STOP_TIMEOUT_S: Final = 30.0
+# For what will never come: a machine may be busy with something else.
+_START_TIMEOUT_S: Final = 300.0
+_STOP_TIMEOUT_S: Final = 120.0
 _POLL_S: Final = 0.02
 _LONGEST_SOCKET_FOLDER: Final = 80  # a Unix socket's path must fit 103 bytes on macOS, 107 on Linux, file name included
 _STOP_SIGNALS: Final = {"fast": signal.SIGINT, "immediate": signal.SIGQUIT}

@@ -6,8 +6,8 @@ The long texts are written by mem0 itself, straight into the table, as earlier p
 
 from __future__ import annotations
 
+import json
 import uuid
-from collections.abc import Callable
 from typing import Any, Final
 
 import psycopg
@@ -27,21 +27,18 @@ TOO_LONG: Final = "\N{GRINNING FACE}" * LONG_CHARS
 
 
 @pytest.fixture
-def plugin(
-    plugin_process: Callable[..., PluginProcess], pgvector_credentials: dict[str, Any], database: Database
-) -> Plugin:
+def plugin(module_process: PluginProcess, collection_credentials: dict[str, Any]) -> Plugin:
     """A plugin in synchronous mode whose store and state are made."""
-    plugin = Plugin(plugin_process(), {**pgvector_credentials, "async_mode": False})
+    plugin = Plugin(module_process, {**collection_credentials, "async_mode": False})
     assert plugin.call("add_memory", user_id="bob", user="I like tea.", infer=False).status == "SUCCESS"
     return plugin
 
 
 @pytest.fixture
-def ids(plugin: Plugin, database: Database, endpoint: Endpoint) -> list[str]:
+def ids(plugin: Plugin, endpoint: Endpoint) -> list[str]:
     """Thirty-one memories of alice, the newest of them alone too large for an answer; their ids, newest first."""
-    store = building.build_vector_store(
-        "pgvector", {"connection_string": database.uri, "embedding_model_dims": endpoint.dimensions}
-    )
+    config = json.loads(plugin.credentials["local_vector_db_json_secret"])["config"]
+    store = building.build_vector_store("pgvector", config)
     texts = [*TEXTS, TOO_LONG]
     ids = [str(uuid.uuid4()) for _ in texts]
     payloads = [
@@ -79,15 +76,16 @@ def test_a_search_says_how_many_it_found_and_that_some_are_left_out(plugin: Plug
     assert whole.results["memory"] == TEXTS[-1] and whole.envelope["truncated"] is False
 
 
-def test_a_history_is_paged(plugin: Plugin, database: Database) -> None:
+def test_a_history_is_paged(plugin: Plugin, module_database: Database) -> None:
     [tea] = plugin.memories("bob")
-    with psycopg.connect(database.uri) as conn:
+    with psycopg.connect(module_database.uri) as conn:
         conn.execute(
             "INSERT INTO mem0_dify.history (scope, user_id, memory_id, write_id, event, old_memory, new_memory,"
             " created_at, updated_at, is_deleted)"
             " SELECT scope, user_id, memory_id, 'write-' || n, 'UPDATE', repeat('a', %s), n || repeat('b', %s),"
-            " created_at, updated_at, false FROM mem0_dify.history, generate_series(1, 30) AS n ORDER BY n",
-            (LONG_CHARS, LONG_CHARS),
+            " created_at, updated_at, false FROM mem0_dify.history, generate_series(1, 30) AS n"
+            " WHERE memory_id = %s ORDER BY n",
+            (LONG_CHARS, LONG_CHARS, tea["id"]),
         )
     seen: list[dict[str, Any]] = []
     offset = 0

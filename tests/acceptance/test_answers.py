@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -21,9 +20,9 @@ ENGLISH: Final = re.compile(r"\b(the|refused|failed|with|key|reached|answer|with
 
 
 @pytest.fixture
-def plugin(plugin_process: Callable[..., PluginProcess], pgvector_credentials: dict[str, Any]) -> Plugin:
+def plugin(module_process: PluginProcess, collection_credentials: dict[str, Any]) -> Plugin:
     """A plugin in synchronous mode on PostgreSQL with pgvector."""
-    return Plugin(plugin_process(), {**pgvector_credentials, "async_mode": False})
+    return Plugin(module_process, {**collection_credentials, "async_mode": False})
 
 
 def streamed(answer: Invocation) -> set[str]:

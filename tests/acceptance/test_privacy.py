@@ -12,7 +12,7 @@ from playground.dify_host import PluginProcess
 from playground.postgres import Database
 from playground.stand_in_model import StandInModel
 from tests.faults.test_model_faults import with_config
-from tests.plugin import PATIENT_S, Plugin
+from tests.plugin import Plugin
 
 KEY = "sk-canary-of-the-model"
 SAID = "My password is hunter2"
@@ -48,11 +48,11 @@ def test_keys_are_nowhere_and_texts_only_where_they_belong(
     assert plugin.process.validate(plugin.credentials).error is None
     plugin.accept("alice", SAID)
     plugin.drain("alice")
-    plugin.call("search_memory", user_id="alice", query=SAID, timeout=PATIENT_S)
+    plugin.call("search_memory", user_id="alice", query=SAID)
     stand_in_model.control.set(unauthorised=True)
     plugin.accept("bob", "I like tea.")
     plugin.drain("bob")
-    assert plugin.call("search_memory", user_id="alice", query="something else", timeout=PATIENT_S).status == "ERROR"
+    assert plugin.call("search_memory", user_id="alice", query="something else").status == "ERROR"
 
     logged = "\n".join([*(line.message for line in plugin.process.logs), *plugin.process.stderr_lines])
     written = "\n".join(plugin.process.raw_lines)
@@ -66,7 +66,7 @@ def test_keys_are_nowhere_and_texts_only_where_they_belong(
     assert erased == [(None, None)]
 
     stand_in_model.control.set(unauthorised=False)
-    wiped = plugin.call("delete_all_memories", user_id="alice", purge_history=True, timeout=PATIENT_S)
+    wiped = plugin.call("delete_all_memories", user_id="alice", purge_history=True)
     assert wiped.status == "SUCCESS"
     plugin.drain("alice")
     assert "hunter2" not in state_of(database)

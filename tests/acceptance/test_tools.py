@@ -9,26 +9,33 @@ from typing import Any
 
 import pytest
 
-from playground.credentials import Endpoint, credential_set, pgvector_block
+from playground.credentials import Endpoint, credential_set
+from playground.dify_host import PluginProcess
 from playground.postgres import Database
+from tests.acceptance.conftest import own_collection
 from tests.plugin import Plugin
 from tests.transaction_pooler import TransactionPooler
 
 
+@pytest.fixture(scope="module")
+def pooled_database(module_database: Database) -> Iterator[Database]:
+    """The module's database behind a pooler that gives every transaction another session."""
+    with TransactionPooler(module_database) as pooler:
+        yield pooler.database
+
+
 @pytest.fixture
-def pooled_credentials(endpoint: Endpoint, database: Database) -> Iterator[dict[str, Any]]:
-    """A credential set on a database behind a pooler that gives every transaction another session."""
-    with TransactionPooler(database) as pooler:
-        yield credential_set(endpoint, pgvector_block(pooler.database))
+def pooled_credentials(endpoint: Endpoint, pooled_database: Database) -> dict[str, Any]:
+    """A credential set on a collection of the test's own behind the pooler."""
+    return credential_set(endpoint, own_collection(pooled_database))
 
 
-@pytest.fixture(params=["pgvector", "pooled", "qdrant"])
-def plugin(request: pytest.FixtureRequest) -> Plugin:
+@pytest.fixture(params=["collection", "pooled", "qdrant"])
+def plugin(request: pytest.FixtureRequest, module_process: PluginProcess) -> Plugin:
     """A plugin in asynchronous mode on PostgreSQL with pgvector, with and without a transaction pooler in between, or
     on embedded Qdrant with SQLite state.
     """
-    process = request.getfixturevalue("plugin_process")
-    return Plugin(process(), request.getfixturevalue(f"{request.param}_credentials"))
+    return Plugin(module_process, request.getfixturevalue(f"{request.param}_credentials"))
 
 
 def test_credentials_are_validated(plugin: Plugin) -> None:

@@ -21,7 +21,7 @@ from playground.credentials import Endpoint, block, credential_set, pgvector_blo
 from playground.dify_host import PluginProcess
 from playground.postgres import Database, PostgresServer
 from playground.stand_in_model import StandInModel
-from tests.plugin import PATIENT_S, Plugin
+from tests.plugin import TRIES, Plugin
 from utils import messages
 
 LONGEST = 300  # characters of a sentence in Dify's toast
@@ -68,7 +68,12 @@ def refusal(process: PluginProcess) -> Callable[[dict[str, Any]], str]:
 
 
 def _refusal(process: PluginProcess, credentials: dict[str, Any]) -> str:
-    answer = process.validate(credentials)
+    """The sentence. A part that is late, as the machine is busy, is let pass with a warning: then it is asked anew."""
+    for _ in range(TRIES):
+        said_before = len(process.logs)
+        answer = process.validate(credentials)
+        if not any("let pass" in line.message for line in list(process.logs)[said_before:]):
+            break
     assert answer.error_type == "CredentialsValidateFailedError", (answer.error_type, answer.error)
     assert answer.error is not None
     assert "canary" not in process.raw_lines[-2] and "During handling" not in process.raw_lines[-2]
@@ -337,7 +342,7 @@ def test_credentials_that_are_never_saved_carry_nothing_out(
     trial = {**pgvector_credentials, LLM: json.dumps(_other_key(pgvector_credentials[LLM]))}
     second = plugin_process()
     assert second.validate(trial).error is None
-    assert second.validate({**trial, LLM: json.dumps(dead(1))}).error is not None
+    assert _refusal(second, {**trial, LLM: json.dumps(dead(1))})
     assert stand_in_model.control.counts["chat"] == asked + 1, "the completion of the check"
     plugin = Plugin(second, pgvector_credentials)
     plugin.drain("alice")
@@ -414,5 +419,5 @@ def test_a_setting_that_was_saved_before_is_replaced_with_a_warning(
     process: PluginProcess, pgvector_credentials: dict[str, Any]
 ) -> None:
     plugin = Plugin(process, {**pgvector_credentials, "heartbeat_interval": "5"})
-    assert plugin.call("search_memory", user_id="alice", query="tea", timeout=PATIENT_S).status == "SUCCESS"
+    assert plugin.call("search_memory", user_id="alice", query="tea").status == "SUCCESS"
     process.wait_for_log("heartbeat_interval must be a whole number .* The default 120 is used.")

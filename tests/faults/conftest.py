@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -30,9 +31,10 @@ class Site[L: Ledger]:
 @pytest.fixture
 def postgres_site(
     plugin_process: Callable[..., PluginProcess], pgvector_credentials: dict[str, Any], database: Any
-) -> Site[PostgresLedger]:
+) -> Iterator[Site[PostgresLedger]]:
     """Memories and state in PostgreSQL."""
-    return Site(plugin_process, pgvector_credentials, PostgresLedger(database))
+    with closing(PostgresLedger(database)) as ledger:
+        yield Site(plugin_process, pgvector_credentials, ledger)
 
 
 @pytest.fixture

@@ -14,6 +14,7 @@ from typing import Any, Final, Protocol
 import psycopg
 
 from playground.postgres import Database
+from tests.plugin import pause_s
 
 DEADLINE_S: Final = 600.0
 
@@ -26,15 +27,21 @@ class Ledger(Protocol):
 
 
 class PostgresLedger:
-    """The state in a PostgreSQL database."""
+    """The state in a PostgreSQL database, read over one connection."""
 
     def __init__(self, database: Database) -> None:
         self.uri = database.uri
+        self._reading: psycopg.Connection[tuple[Any, ...]] | None = None
 
     def rows(self, statement: str, *params: Any) -> list[tuple[Any, ...]]:
-        with psycopg.connect(self.uri) as connection:
-            text = statement.replace("mem0_dify_", "mem0_dify.").replace("?", "%s")
-            return connection.execute(text.encode(), params).fetchall()
+        if self._reading is None:
+            self._reading = psycopg.connect(self.uri, autocommit=True)
+        text = statement.replace("mem0_dify_", "mem0_dify.").replace("?", "%s")
+        return self._reading.execute(text.encode(), params).fetchall()
+
+    def close(self) -> None:
+        if self._reading is not None:
+            self._reading.close()
 
     def forget_workers(self) -> None:
         """As if nobody had been seen to serve any credentials for an hour."""
@@ -75,11 +82,14 @@ def planned(ledger: Ledger) -> int:
     return int(count)
 
 
-def wait_until(condition: Callable[[], object], timeout_s: float = DEADLINE_S, every_s: float = 0.02) -> None:
+def wait_until(condition: Callable[[], object], timeout_s: float = DEADLINE_S, every_s: float | None = None) -> None:
     """Look again and again until ``condition`` holds: the state store tells nobody when it changes. The deadline is for
     a test that will never pass; what a test is about is never that something happened within it.
+
+    It looks ``every_s`` seconds, or less and less often the longer it waits: what is waited for needs the machine more.
     """
-    deadline = time.monotonic() + timeout_s
+    began = time.monotonic()
     while not condition():
-        assert time.monotonic() < deadline, "it did not happen"
-        time.sleep(every_s)
+        waited_s = time.monotonic() - began
+        assert waited_s < timeout_s, "it did not happen"
+        time.sleep(every_s or pause_s(waited_s))

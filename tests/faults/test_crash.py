@@ -15,6 +15,8 @@ from tests.faults.conftest import Site
 from tests.faults.ledger import Ledger, carried_out
 from tests.plugin import Plugin
 
+UNTIL_KILLED = 1_000_000  # writes: more than anybody will see accepted
+
 
 class Feeder:
     """Users who each write one text after the other, whatever happens to the plugin in between.
@@ -26,7 +28,7 @@ class Feeder:
     def __init__(self, users: int, text: str) -> None:
         self.accepted: dict[str, list[str]] = {f"user-{number}": [] for number in range(users)}
         self._text = text
-        self._numbers = {user_id: iter(range(1_000_000)) for user_id in self.accepted}
+        self._numbers = {user_id: iter(range(UNTIL_KILLED)) for user_id in self.accepted}
 
     def run(self, plugin: Plugin, writes_per_user: int) -> list[threading.Thread]:
         """Feed until each user has so many writes accepted, or until the process dies; the threads to join."""
@@ -136,13 +138,13 @@ def swap_of(town: str | None) -> str:
 
 
 def test_notes_through_kills_at_random_moments(site: Site[Ledger], stand_in_model: StandInModel) -> None:
-    notes_through_kills(site, stand_in_model, kills=4, writes_per_user=20, seed=1)
+    notes_through_kills(site, stand_in_model, kills=3, writes_per_user=16, seed=1)
 
 
 def test_several_changes_a_write_through_kills_at_random_moments(
     site: Site[Ledger], stand_in_model: StandInModel
 ) -> None:
-    swaps_through_kills(site, stand_in_model, kills=3, writes_per_user=10, seed=2)
+    swaps_through_kills(site, stand_in_model, kills=2, writes_per_user=9, seed=2)
 
 
 @pytest.mark.long

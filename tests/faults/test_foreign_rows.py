@@ -13,7 +13,7 @@ from playground.credentials import Endpoint, credential_set, qdrant_block
 from playground.postgres import Database
 from tests.faults.conftest import Site
 from tests.faults.ledger import PostgresLedger
-from tests.plugin import PATIENT_S, Plugin
+from tests.plugin import Plugin
 
 
 def test_a_time_of_forty_seven_characters_stops_no_queue(postgres_site: Site[PostgresLedger]) -> None:
@@ -31,7 +31,7 @@ def test_a_time_of_forty_seven_characters_stops_no_queue(postgres_site: Site[Pos
             "INSERT INTO mem0 (id, vector, payload) SELECT %s, vector, %s FROM mem0 LIMIT 1",
             [memory_id, json.dumps(payload)],
         )
-    assert plugin.call("delete_memory", memory_id=memory_id, timeout=PATIENT_S).status == "SUCCESS"
+    assert plugin.call("delete_memory", memory_id=memory_id).status == "SUCCESS"
     plugin.drain("alice")
     assert plugin.texts("alice") == ["Alice likes tea."]
     assert plugin.call("delete_all_memories", user_id="alice").status == "SUCCESS"
@@ -51,7 +51,7 @@ def test_a_text_that_postgresql_cannot_hold_stops_no_queue(
     client.upsert("mem0", [models.PointStruct(id=memory_id, vector=[1.0] + [0.0] * (size - 1), payload=payload)])
     client.close()
     plugin = Plugin(plugin_process(), credential_set(endpoint, qdrant_block(folder), state_db_url=database.uri))
-    assert plugin.call("delete_memory", memory_id=memory_id, timeout=PATIENT_S).status == "SUCCESS"
+    assert plugin.call("delete_memory", memory_id=memory_id).status == "SUCCESS"
     plugin.drain("alice")
     assert plugin.texts("alice") == []
-    assert plugin.call("get_all_memories", user_id="alice", timeout=PATIENT_S).envelope["failed_writes"] == 0
+    assert plugin.call("get_all_memories", user_id="alice").envelope["failed_writes"] == 0

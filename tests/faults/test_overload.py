@@ -7,7 +7,7 @@ from collections import Counter
 from playground.stand_in_model import StandInModel
 from tests.faults.conftest import Site
 from tests.faults.ledger import Ledger, PostgresLedger, wait_until
-from tests.plugin import PATIENT_S, checked
+from tests.plugin import checked
 
 
 def test_a_burst_of_a_thousand_adds(site: Site[Ledger], stand_in_model: StandInModel) -> None:
@@ -15,10 +15,10 @@ def test_a_burst_of_a_thousand_adds(site: Site[Ledger], stand_in_model: StandInM
     plugin = site.start()
     plugin.drain("user-0")
     calls = [
-        plugin.submit("add_memory", user_id=f"user-{number % 20}", user=f"note number {number}", timeout=PATIENT_S)
+        plugin.submit("add_memory", user_id=f"user-{number % 20}", user=f"note number {number}")
         for number in range(1000)
     ]
-    reads = [plugin.call("search_memory", user_id="user-0", query="note", timeout=PATIENT_S) for _ in range(5)]
+    reads = [plugin.call("search_memory", user_id="user-0", query="note") for _ in range(5)]
     assert [read.status for read in reads] == ["SUCCESS"] * 5
     answers = [checked(call.result()) for call in calls]
     assert Counter(answer.status for answer in answers).keys() == {"SUCCESS", "OVERLOAD"}
@@ -39,8 +39,8 @@ def test_writes_that_wait_for_a_sick_model_refuse_nobody(
     plugin.accept("alice", notes[0])
     wait_until(lambda: postgres_site.ledger.rows("SELECT attempts FROM mem0_dify_writes")[0][0] >= 2)
     for note in notes[1:]:
-        assert plugin.call("add_memory", user_id="alice", user=note, timeout=PATIENT_S).status == "SUCCESS"
-    assert plugin.call("add_memory", user_id="bob", user="Bob likes tea.", timeout=PATIENT_S).status == "SUCCESS"
+        assert plugin.call("add_memory", user_id="alice", user=note).status == "SUCCESS"
+    assert plugin.call("add_memory", user_id="bob", user="Bob likes tea.").status == "SUCCESS"
     assert plugin.pending("alice") == len(notes)
     stand_in_model.control.set(failure_share=0.0)
     plugin.drain("alice", "bob")

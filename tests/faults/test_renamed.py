@@ -15,7 +15,7 @@ from playground.postgres import Database, PostgresServer
 from playground.stand_in_model import StandInModel
 from tests.faults.ledger import PostgresLedger
 from tests.faults.test_model_faults import with_config
-from tests.plugin import PATIENT_S, Plugin
+from tests.plugin import Plugin
 from tests.silent_proxy import SilentProxy
 
 
@@ -32,7 +32,7 @@ def one_memory_and_a_waiting_write(plugin: Plugin, model: StandInModel) -> str:
 
 
 def all_is_there(plugin: Plugin, memory_id: str, age_workers: Callable[[], object]) -> None:
-    [entry] = plugin.call("get_memory_history", memory_id=memory_id, timeout=PATIENT_S).results
+    [entry] = plugin.call("get_memory_history", memory_id=memory_id).results
     assert entry["new_memory"] == "Alice likes tea."
     age_workers()  # other credentials than before, although only the address has changed
     plugin.drain("alice")

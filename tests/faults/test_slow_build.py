@@ -14,7 +14,7 @@ from playground.credentials import block
 from playground.dify_host import PluginProcess
 from playground.stand_in_model.embeddings import DEFAULT_DIMENSIONS
 from tests.faults.ledger import wait_until
-from tests.plugin import PATIENT_S, Plugin
+from tests.plugin import Plugin
 
 
 class SlowOllama:
@@ -77,11 +77,11 @@ def test_an_embedder_that_loads_longer_than_its_callers_wait_is_built_once(
             "ollama", model="m", embedding_dims=DEFAULT_DIMENSIONS, ollama_base_url=ollama.base_url
         )
     )
-    assert plugin.call("get_all_memories", user_id="alice", timeout=PATIENT_S).status == "SUCCESS"
+    assert plugin.call("get_all_memories", user_id="alice").status == "SUCCESS"
     for _ in range(3):
         assert plugin.call("search_memory", user_id="alice", query="tea", timeout=1).status == "TIMEOUT"
     wait_until(lambda: ollama.constructions)
     assert ollama.constructions == 1
     ollama.may_answer.set()
-    assert plugin.call("search_memory", user_id="alice", query="tea", timeout=PATIENT_S).status == "SUCCESS"
+    assert plugin.call("search_memory", user_id="alice", query="tea").status == "SUCCESS"
     assert ollama.constructions == 1

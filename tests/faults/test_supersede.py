@@ -6,7 +6,6 @@ from playground.stand_in_model import StandInModel
 from tests.faults.conftest import Site
 from tests.faults.ledger import Ledger, PostgresLedger, wait_until
 from tests.faults.test_model_faults import with_config
-from tests.plugin import PATIENT_S
 
 
 def test_a_delete_all_does_not_wait_behind_a_failing_add_and_nothing_of_it_is_sent_any_more(
@@ -46,7 +45,7 @@ def test_a_synchronous_caller_is_told_soon_and_nothing_is_done_afterwards(
     assert status == "failed" and not parked
     stand_in_model.control.set(failure_share=0.0)
     assert plugin.process.validate(plugin.credentials).error is None
-    assert plugin.call("search_memory", user_id="alice", query="tea", timeout=PATIENT_S).results == []
+    assert plugin.call("search_memory", user_id="alice", query="tea").results == []
     assert plugin.call("add_memory", user_id="alice", user="Alice likes cake.").status == "SUCCESS"
     assert plugin.texts("alice") == ["Alice likes cake."]
 

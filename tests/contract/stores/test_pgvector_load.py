@@ -104,7 +104,7 @@ async def test_beyond_capacity_the_only_refusals_are_overloads(database: Databas
 
 
 async def test_who_waited_too_long_for_a_connection_is_told_of_the_overload(database: Database) -> None:
-    async with store_of(database, maxconn=2, pool_timeout=0.2) as store:
+    async with store_of(database, maxconn=2, pool_timeout=2) as store:
         with locked(database, "ACCESS EXCLUSIVE"):
             running = asyncio.create_task(store.search(QUERY, ALICE, 5))
             await until(lambda: ask(database, WAITING_FOR_A_LOCK, [database.dbname]) == [(1,)])
@@ -114,7 +114,7 @@ async def test_who_waited_too_long_for_a_connection_is_told_of_the_overload(data
 
 
 async def test_without_a_server_nobody_is_told_of_an_overload(own_postgres: PostgresServer) -> None:
-    async with store_of(own_postgres.create_database("memories"), maxconn=2, pool_timeout=0.2) as store:
+    async with store_of(own_postgres.create_database("memories"), maxconn=2) as store:
         own_postgres.stop("immediate")
         answers = await asyncio.gather(*(store.search(QUERY, ALICE, 5) for _ in range(4)), return_exceptions=True)
         assert {type(answer) for answer in answers} == {ServiceUnavailable}
@@ -124,10 +124,10 @@ async def test_the_server_ends_a_statement_with_the_operation(database: Database
     """The time-out goes with each operation, and leaves none behind."""
     async with store_of(database, maxconn=2) as store:
         shown = []
-        for timeout_s in (5, 5, None, 0.25, 3600, None):
+        for timeout_s in (5, 5, None, 2.5, 3600, None):
             async with deadline(timeout_s):
                 shown.append(await ask_of(store, "current_setting('statement_timeout')"))
-        assert shown == ["5s", "5s", "1min", "250ms", "1min", "1min"]
+        assert shown == ["5s", "5s", "1min", "2500ms", "1min", "1min"]
 
 
 @given(st.integers(1, 1000), st.integers(0, 1000), st.integers(0, 50))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 import uuid
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
@@ -37,10 +38,10 @@ class Failing:
 
     def __init__(self, error: PluginError) -> None:
         self.error = error
-        self.calls = 0
+        self.called_at: list[float] = []
 
     async def __call__(self, write: Write, lease: Lease) -> Outcome:
-        self.calls += 1
+        self.called_at.append(time.time())
         raise self.error
 
 
@@ -74,19 +75,19 @@ async def accepted_by_a_worker_that_fails(state: StateStore, error: PluginError)
 @pytest.mark.parametrize(("error", "least_s"), [(DOWN, retry.DELAYS_S[0]), (BUSY, 900.0)])
 async def test_a_failed_write_is_left_for_its_delay(state: StateStore, error: PluginError, least_s: float) -> None:
     """Counted from when the handler was called: the delay is what the write's next time lies ahead of that."""
-    worker, failing = await accepted_by_a_worker_that_fails(state, error)
+    worker, _failing = await accepted_by_a_worker_that_fails(state, error)
     row = await until(lambda row: row.attempts >= 1, state)
     assert row.next_attempt_at - row.created_at >= least_s * (1 - retry.JITTER)
-    assert (row.status, row.error_code, failing.calls) == ("pending", "service_unavailable", 1)
+    assert (row.status, row.error_code) == ("pending", "service_unavailable")
     await worker.close()
 
 
 async def test_the_second_try_waits_longer_than_the_first(state: StateStore) -> None:
     worker, failing = await accepted_by_a_worker_that_fails(state, DOWN)
-    first = await until(lambda row: row.attempts >= 1, state)
-    second = await until(lambda row: row.attempts >= 2, state)
-    assert second.next_attempt_at - first.next_attempt_at >= retry.DELAYS_S[1] * (1 - retry.JITTER)
-    assert failing.calls == 2
+    row = await until(lambda row: row.attempts >= 2, state)
+    first, second, *_ = failing.called_at
+    assert second - first >= retry.DELAYS_S[0] * (1 - retry.JITTER)
+    assert row.next_attempt_at - second >= retry.DELAYS_S[1] * (1 - retry.JITTER)
     await worker.close()
 
 
@@ -97,12 +98,12 @@ async def test_a_write_there_was_no_place_for_has_not_been_tried(state: StateSto
     second = await until(lambda row: row.next_attempt_at > first.next_attempt_at, state)
     for row in (first, second):
         assert (row.status, row.attempts) == ("pending", 0)
-    assert failing.calls == 2
+    assert len(failing.called_at) >= 2
     await worker.close()
 
 
 async def test_a_refusal_is_not_tried_again(state: StateStore) -> None:
     worker, failing = await accepted_by_a_worker_that_fails(state, REFUSED)
     row = await until(lambda row: row.status == "failed", state)
-    assert row.parked and failing.calls == 1 and row.payload == {"user": "I like tea"}
+    assert row.parked and len(failing.called_at) == 1 and row.payload == {"user": "I like tea"}
     await worker.close()

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from tests.faults.ledger import wait_until
 from utils.memory.memory import Memory
 from utils.runtime.runtime import Runtime
 from utils.stores.protocol import Owner
@@ -51,8 +52,7 @@ def test_a_set_with_a_call_in_it_is_not_closed_for_those_that_come_after_it(
             begun.wait()
             for number in range(1, MOST_OPEN + 2):
                 assert runtime.call(another(number), count, timeout_s=None) == 0
-            while len(runtime._open) > MOST_OPEN + 1:  # all but the one in use are closed, beside the calls
-                runtime._loop.submit(asyncio.sleep(0.01)).result()
+            wait_until(lambda: len(runtime._open) <= MOST_OPEN + 1)  # the others are closed, beside the calls
             assert runtime.settings(another(0)).identity.credentials in runtime._open
         finally:
             may_go_on.set()
@@ -109,10 +109,6 @@ def test_a_set_that_cannot_be_looked_at_keeps_no_other_open(
     monkeypatch.setattr(Memory, "has_work", has_work_of)
     for number in range(MOST_OPEN + 2):
         runtime.call(tenant(qdrant_credentials, number), count, timeout_s=None)
-    for _ in range(1000):
-        if len(runtime._open) == MOST_OPEN:
-            break
-        runtime._loop.submit(asyncio.sleep(0.01)).result()
-    assert len(runtime._open) <= MOST_OPEN + 1
+    wait_until(lambda: len(runtime._open) <= MOST_OPEN + 1)
     assert ill in runtime._open
     assert runtime.settings(tenant(qdrant_credentials, 1)).identity.credentials not in runtime._open

@@ -90,7 +90,7 @@ class ScriptedEndpoint:
     def wait_until_deserted(self) -> None:
         """Return when every connection has been closed by its client."""
         with self._changed:
-            assert self._changed.wait_for(lambda: self.open_connections == 0, timeout=10)
+            assert self._changed.wait_for(lambda: self.open_connections == 0, timeout=300)
 
     def _next(self) -> Reply:
         if self._replies:

@@ -33,14 +33,14 @@ class Constructor:
     def __call__(self) -> Part:
         self.calls += 1
         self.begun.set()
-        assert self.may_end.wait(30)
+        assert self.may_end.wait(300)
         if self.failures:
             raise self.failures.pop(0)
         return self.part
 
 
 async def begun(constructor: Constructor) -> None:
-    assert await asyncio.to_thread(constructor.begun.wait, 30)
+    assert await asyncio.to_thread(constructor.begun.wait, 300)
 
 
 async def given_up(lazy: Lazy[Any], constructor: Constructor) -> None:

@@ -35,7 +35,7 @@ from utils.models.reranker import Reranker
 NOW = datetime(2026, 3, 5, tzinfo=UTC)
 MESSAGES = added_message([Turn("user", "I like tea")], [Offered("0", "lives in Porto")], NOW, None)
 TEA = '{"memory": [{"event": "ADD", "text": "likes tea"}]}'
-PATIENT_S, IMPATIENT_S = 10.0, 0.2
+PATIENT_S, IMPATIENT_S = 300.0, 0.2
 ANTHROPIC = {"id": "m", "type": "message", "role": "assistant", "model": "m", "stop_reason": "end_turn"}
 
 

@@ -32,7 +32,7 @@ def model() -> Iterator[StandInModel]:
 
 @pytest.fixture
 def client(model: StandInModel) -> Iterator[openai.OpenAI]:
-    with openai.OpenAI(base_url=model.base_url, api_key="any", max_retries=0, timeout=10) as client:
+    with openai.OpenAI(base_url=model.base_url, api_key="any", max_retries=0, timeout=300) as client:
         yield client
 
 
