@@ -66,6 +66,7 @@ class TransactionPooler:
         self._free: deque[_Session] = deque()
         self._freed = asyncio.Condition()
         self._clients: dict[bytes, _Client] = {}
+        self._told: dict[str, str] = {}
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="transaction pooler", daemon=True)
         self._port = 0
@@ -90,6 +91,8 @@ class TransactionPooler:
     async def _open(self) -> None:
         for _ in range(self._count):
             self._free.append(await self._log_in())
+        told = self._free[0].login.info.parameter_status
+        self._told = {name: told(name) or "" for name in _TOLD}
         self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
         self._port = self._server.sockets[0].getsockname()[1]
 
@@ -145,18 +148,9 @@ class TransactionPooler:
             return False
         writer.write(_packed(b"R", struct.pack(">I", 0)))
         for name in _TOLD:
-            value = self._parameter(name)
-            writer.write(_packed(b"S", f"{name}\0{value}\0".encode()))
+            writer.write(_packed(b"S", f"{name}\0{self._told[name]}\0".encode()))
         writer.write(_packed(b"K", key) + _packed(b"Z", b"I"))
         return True
-
-    def _parameter(self, name: str) -> str:
-        told = self._any_session().login.info.parameter_status(name)
-        return told or ""
-
-    def _any_session(self) -> _Session:
-        held = [client.session for client in self._clients.values() if client.session]
-        return self._free[0] if self._free else held[0]
 
     async def _cancel(self, key: bytes) -> None:
         client = self._clients.get(key)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Final, Self
 
 _ROOT: Final = Path(__file__).resolve().parents[2]
-_STOP_TIMEOUT_S: Final = 10.0
+_STOP_TIMEOUT_S: Final = 120.0
 
 
 class StandInProcess:

@@ -125,8 +125,9 @@ def lost_leases(plugin: Plugin) -> int:
 def frozen(server: PostgresServer) -> Iterator[None]:
     """Stop every process of the server where it stands: no answer and no refusal, as behind a broken network."""
     main = next(one for one in psutil.process_iter() if _serves(one, server))
+    main.suspend()  # before its children are counted: it makes no more of them
     processes = [main, *main.children(recursive=True)]
-    for process in processes:
+    for process in processes[1:]:
         process.suspend()
     try:
         yield
