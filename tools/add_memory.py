@@ -4,6 +4,7 @@ from typing import Any
 
 from utils import params, results, tool_base
 from utils.errors import InvalidInput
+from utils.memory.recalled import without_recalled
 
 
 class AddMemory(tool_base.MemoryTool):
@@ -24,12 +25,12 @@ class AddMemory(tool_base.MemoryTool):
     empty = []
 
     async def run(self, memory: Any, given: dict[str, Any]) -> results.Answer:
-        """Submit the pair; two blank texts are nothing to remember.
+        """Submit the pair, without recalled memories in it; two blank texts are nothing to remember.
 
         Raises:
             InvalidInput: a text that is to be stored as it is has more characters than a memory may have.
         """
-        texts = {role: given[role] for role in ("user", "assistant")}
+        texts = {role: without_recalled(given[role]) for role in ("user", "assistant")}
         if texts["assistant"] == texts["user"]:
             texts["assistant"] = ""  # workflows of earlier plugins send the text twice
         if not any(texts.values()):

@@ -20,6 +20,7 @@ from utils import params
 from utils.errors import InvalidInput
 from utils.memory.answers import ShapeError, read
 from utils.memory.prompts import Turn, added_message, corrected, offer
+from utils.memory.recalled import without_recalled
 from utils.stores import values
 from utils.text import capped, clean, normalized, windows
 
@@ -96,13 +97,15 @@ def check(function: Callable[[str], Any], pattern: str, length: int) -> None:
 @pytest.mark.parametrize(
     "function",
     [clean, normalized, lambda text: capped(text, 10**9), windows, prompt, asked_again, parameters,
-     searched_without_case],
-    ids=["clean", "normalized", "capped", "windows", "prompt", "corrected", "params", "values"],
+     searched_without_case, without_recalled],
+    ids=["clean", "normalized", "capped", "windows", "prompt", "corrected", "params", "values", "recalled"],
 )  # fmt: skip
 @given(pattern=st.sampled_from(REPEATED) | shapes)
 @settings(max_examples=25, deadline=None)
 @example(pattern=".")
 @example(pattern="\u0301\u0316")
+@example(pattern="<recalled_memories>\n")
+@example(pattern=" </recalled_memories>")
 def test_time_grows_with_the_text(function: Callable[[str], Any], pattern: str) -> None:
     check(function, pattern, 20_000)
 

@@ -1,0 +1,34 @@
+"""Recalled memories in an added message are no news: no model sees them, and none is stored once more."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from playground.stand_in_model import StandInModel
+from tests.plugin import Plugin
+
+BLOCK = "<recalled_memories>\nI live in Lisbon\n</recalled_memories>"
+
+
+@pytest.fixture
+def plugin(plugin_process: Any, pgvector_credentials: dict[str, Any]) -> Plugin:
+    return Plugin(plugin_process(), {**pgvector_credentials, "async_mode": False})
+
+
+def test_what_was_recalled_into_a_message_is_not_remembered(plugin: Plugin, stand_in_model: StandInModel) -> None:
+    said = f"{BLOCK}\nI like tea."
+    answer = plugin.call("add_memory", user_id="alice", user=said, assistant=f"You live in Lisbon.\r\n{BLOCK.upper()}")
+    assert [one["memory"] for one in answer.results] == ["I like tea"]
+    [asked] = stand_in_model.control.prompts
+    assert asked[-1]["content"].endswith("user: I like tea.\nassistant: You live in Lisbon.")
+
+    verbatim = plugin.call("add_memory", user_id="bob", user=said, infer=False)
+    assert [one["memory"] for one in verbatim.results] == ["I like tea."]
+
+
+def test_a_message_of_nothing_but_recalled_memories_is_blank(plugin: Plugin, stand_in_model: StandInModel) -> None:
+    answer = plugin.call("add_memory", user_id="alice", user=f"\n{BLOCK} ", assistant=BLOCK)
+    assert [one["event"] for one in answer.results] == ["SKIP"]
+    assert stand_in_model.control.counts["chat"] == 0
