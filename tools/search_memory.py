@@ -16,10 +16,11 @@ class SearchMemory(tool_base.MemoryTool):
         params.FILTERS,
         params.Parameter("top_k", "integer", default=5, low=1, high=100),
         params.Parameter("threshold", "number", low=0, high=1),
+        params.Parameter("max_tokens", "integer", low=1, high=1_000_000),
         params.RUN_ID,
         params.timeout(5),
     )
-    outputs = {"count": 0, "pending_writes": 0, "failed_writes": 0, "truncated": False}
+    outputs = {"text_for_llm": "", "count": 0, "pending_writes": 0, "failed_writes": 0, "truncated": False}
     empty = []
 
     async def run(self, memory: Any, given: dict[str, Any]) -> results.Answer:
@@ -31,4 +32,4 @@ class SearchMemory(tool_base.MemoryTool):
             threshold=given["threshold"],
             given_filters=given["filters"],
         )
-        return results.search_answer(page)
+        return results.search_answer(page, given["max_tokens"])

@@ -20,7 +20,7 @@ from utils.results import Answer
 BUDGET_BYTES: Final = 2 * 2**20  # SPEC 3.1; the daemon's limit is 5 MiB for one line
 _ANYTHING: Final = TypeAdapter(Any)
 _RESERVED_BYTES: Final = 32 * 2**10  # the sentence, the counts, and what the SDK puts around each message
-_TIMES_SENT: Final = 2  # in the JSON message and in the variable `results`
+_TIMES_SENT: Final = 2  # in the JSON message and in a variable
 _LARGEST_FIELD_BYTES: Final = 128 * 2**10  # of a single result that is cut; the texts of ours are smaller
 
 
@@ -31,7 +31,7 @@ def fit(answer: Answer) -> Answer:
     through a user's memories gets past it.
     """
     results = answer.results if isinstance(answer.results, list) else [answer.results]
-    left, kept = BUDGET_BYTES - _RESERVED_BYTES, 0
+    left, kept = BUDGET_BYTES - _RESERVED_BYTES - _TIMES_SENT * _size(answer.extra), 0
     for result, line in zip_longest(results, answer.lines[: len(results)], fillvalue=""):
         left -= _TIMES_SENT * _size(result) + _size(line)
         if left < 0:  # the rest is not even looked at: it may be a hundred times the budget

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from utils import messages
 from utils.errors import NotFound
+from utils.memory.recalled import text_for_llm
 
 if TYPE_CHECKING:
     from utils.memory.recall import Page
@@ -142,11 +143,12 @@ def _message_answer(key: str, result: WriteResult, **params: Any) -> Answer:
     return Answer({"message": sentence, **params}, key, params, {"write_id": result.write_id})
 
 
-def search_answer(page: Page) -> Answer:
-    """The answer to ``search_memory``."""
+def search_answer(page: Page, max_tokens: int | None) -> Answer:
+    """The answer to ``search_memory``; ``max_tokens`` bounds its block for a prompt."""
     found = [scored_memory(row) for row in page.rows]
     key = "result_search" if found else "result_search_none"
-    return _page_answer(page, found, key, {"count": len(found)})
+    answer = _page_answer(page, found, key, {"count": len(found)})
+    return replace(answer, extra={**answer.extra, "text_for_llm": text_for_llm(page.rows, max_tokens)})
 
 
 def list_answer(page: Page, offset: int) -> Answer:

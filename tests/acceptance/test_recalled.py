@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from playground.stand_in_model import StandInModel
-from tests.plugin import Plugin
+from tests.plugin import PATIENT_S, Plugin
 
 BLOCK = "<recalled_memories>\nI live in Lisbon\n</recalled_memories>"
 
@@ -32,3 +32,18 @@ def test_a_message_of_nothing_but_recalled_memories_is_blank(plugin: Plugin, sta
     answer = plugin.call("add_memory", user_id="alice", user=f"\n{BLOCK} ", assistant=BLOCK)
     assert [one["event"] for one in answer.results] == ["SKIP"]
     assert stand_in_model.control.counts["chat"] == 0
+
+
+def test_a_search_answers_a_block_that_may_be_handed_back(plugin: Plugin) -> None:
+    for text in ("I like tea", f"I wrote\n{BLOCK.replace(chr(10), ' ')}"):
+        plugin.call("add_memory", user_id="alice", user=text, infer=False)
+    found = plugin.call("search_memory", user_id="alice", query="tea", timeout=PATIENT_S)
+    block = found.envelope["text_for_llm"]
+    assert block.startswith("<recalled_memories>\n- [") and block.endswith("] I like tea\n</recalled_memories>")
+    assert found.envelope["count"] == len(found.results) == 2
+    again = plugin.call("add_memory", user_id="alice", user=f"{block}\nWhat do I like?", infer=False)
+    assert [one["memory"] for one in again.results] == ["What do I like?"]
+    short = plugin.call("search_memory", user_id="alice", query="tea", max_tokens=20, timeout=PATIENT_S)
+    assert len(short.results) == 3 and short.envelope["text_for_llm"].count("- [") == 1
+    nothing = plugin.call("search_memory", user_id="bob", query="tea", timeout=PATIENT_S)
+    assert (nothing.envelope["text_for_llm"], nothing.envelope["count"]) == ("", 0)

@@ -53,6 +53,7 @@ PARAMETERS: Final[dict[str, dict[str, Said]]] = {
         "filters": TEXT,
         "top_k": Said("number", default=5),
         "threshold": NUMBER,
+        "max_tokens": NUMBER,
         "run_id": TEXT,
         "timeout": _timeout(5),
     },
@@ -110,7 +111,7 @@ WRITE: Final = {"write_id": "string"}
 # Type and fields of `results`, then the variables beside `status`, `messages` and `results`.
 OUTPUTS: Final[dict[str, tuple[str, dict[str, str], dict[str, str]]]] = {
     "add_memory": ("array", dict.fromkeys(("id", "memory", "event"), "string"), {**WRITE, **CUT}),
-    "search_memory": ("array", {**MEMORY, **SCORES}, {"count": "integer", **QUEUE, **CUT}),
+    "search_memory": ("array", {**MEMORY, **SCORES}, {"text_for_llm": "string", "count": "integer", **QUEUE, **CUT}),
     "get_all_memories": ("array", {**MEMORY, **TIMES}, {**QUEUE, **PAGED}),
     "get_memory": ("object", {**MEMORY, **TIMES}, CUT),
     "update_memory": ("object", {"message": "string"}, WRITE),
