@@ -83,7 +83,7 @@ def parse_api_key(given: str) -> str:
     Raises:
         InvalidInput: no header can hold it.
     """
-    key = given.strip().removeprefix("Bearer ").strip()
+    key = given.strip().removeprefix("Bearer").strip()
     if not key or not key.isascii() or not key.isprintable() or " " in key:
         raise InvalidInput("param_dify_api_key", name="dify_api_key")
     return key
