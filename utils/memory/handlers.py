@@ -19,10 +19,11 @@ from utils.config.state_location import PostgresLocation
 from utils.errors import CannotList, ServiceUnavailable, TimedOut
 from utils.memory import remember
 from utils.memory.plan import Change, Plan, apply, transaction
+from utils.memory.recall_log import EVERY_S
 from utils.memory.requests import VERSION, Add, Delete, DeleteAll, Update, WriteRequest, read
 from utils.messages import Sentence
 from utils.queue.handler import Handler, Outcome, QueueLease
-from utils.state import erasure, history, queues, writes
+from utils.state import erasure, history, queues, recalls, writes
 from utils.stores.protocol import Owner, Row, RowChanges, TransactionalStore
 
 if TYPE_CHECKING:
@@ -39,6 +40,7 @@ _BATCH: Final = 200  # memories deleted between two commits of a delete_all
 _SHORTEST_WAIT_S: Final = 3.0  # for deletions to be seen, of a store that promises them sooner
 _WAIT_FACTOR: Final = 3  # how much longer than it promises a store may show what was deleted
 _LOOK_AGAIN_S: Final = 1.0
+_RECALLS_RECORDED_S: Final = 3 * EVERY_S  # by then every process has recorded what was recalled before
 # What a delete_all of the whole user makes pointless, and what a delete_all of one agent's memories does.
 SUPERSEDED_BY_DELETE_ALL: Final = (Add.kind, Update.kind, Delete.kind)
 SUPERSEDED_BY_DELETE_ALL_OF_AGENT: Final = (Add.kind,)
@@ -128,11 +130,14 @@ class DeleteAllHandler:
         await self._delete_rows(write, lease, request)
         count = await self._deleted(write)
         erases_user = request.purge_history and request.agent_id is None  # of one agent's deletion the user stays
+        if erases_user:  # what a search found just before may still be in some process's recall log
+            await asyncio.sleep(_RECALLS_RECORDED_S)
 
         def clear(conn: Connection) -> None:
             claim = lease.claim
             if request.purge_history:
                 history.purge(conn, claim.scope, claim.user_id, request.agent_id)
+            recalls.delete_all(conn, claim.scope, claim.user_id, request.agent_id)
             erasure.drop_failed_before(conn, claim, write.id, request.agent_id)
             if erases_user:
                 erasure.forget_user(conn, claim, write.id)
@@ -214,6 +219,10 @@ def _cursor(conn: Connection) -> Cursor[Any]:
 def _record(
     conn: Connection, lease: QueueLease, write: Write, changes: Iterable[Change], *, reason: str | None = None
 ) -> None:
-    """Add a write's changes to the history; ``reason`` says why memories went that nobody named."""
+    """Add a write's changes to the history, and drop what was recorded of the recalls of deleted memories; ``reason``
+    says why memories went that nobody named.
+    """
     entries = [change.entry(reason) for change in changes]
     history.record(conn, lease.claim.scope, write.user_id, write.id, entries)
+    gone = [entry.memory_id for entry in entries if entry.is_deleted]
+    recalls.delete_of(conn, lease.claim.scope, write.user_id, gone)

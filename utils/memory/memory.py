@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import asyncio
 import uuid
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from utils import log, messages
@@ -22,11 +24,12 @@ from utils.memory import recall
 from utils.memory.handlers import SUPERSEDED_BY_DELETE_ALL, SUPERSEDED_BY_DELETE_ALL_OF_AGENT, handlers
 from utils.memory.observed import observed
 from utils.memory.recall import Page
+from utils.memory.recall_log import RecallLog
 from utils.memory.requests import VERSION, Add, Delete, DeleteAll, Update, WriteRequest, WriteResult
 from utils.models.models import Models
-from utils.queue.handler import Service
+from utils.queue.handler import Handler, Service
 from utils.queue.worker import Worker
-from utils.state import history, writes
+from utils.state import history, recalls, writes
 from utils.state.engine import StateStore
 from utils.state.tables import FAILED, PENDING, SUPERSEDED
 from utils.stores import filters
@@ -49,10 +52,21 @@ class Memory:
         store: the vector store they name; closed by whoever made it.
         state: the state store they name; closed by whoever made it.
         worker: carries out the writes of that vector store; closed by whoever made it.
+        recall_log: records what searches of that vector store found; closed by whoever made it.
+        more_handlers: of further kinds of writes, by kind.
     """
 
-    def __init__(self, settings: Settings, store: Store, state: StateStore, worker: Worker) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        store: Store,
+        state: StateStore,
+        worker: Worker,
+        recall_log: RecallLog,
+        more_handlers: Mapping[str, Handler],
+    ) -> None:
         self.settings = settings
+        self._recall_log = recall_log
         self._scope = worker.scope
         width = settings.max_concurrent_memory_operations
         self._reads, self._writes = Lane("reads", width), Lane("writes", width)
@@ -60,7 +74,7 @@ class Memory:
         self.models = Models(settings)
         self._id = str(uuid.uuid4())
         self._worker = worker
-        carried_out_by = handlers(self.models, store, state)
+        carried_out_by = {**handlers(self.models, store, state), **more_handlers}
         self._service = Service(settings.identity.client, carried_out_by, self._writes, settings.log_level)
 
     async def open(self) -> None:
@@ -91,17 +105,28 @@ class Memory:
     # -- reads
 
     async def search(
-        self, query: str, owner: Owner, *, top_k: int, threshold: float | None, given_filters: Mapping[str, Any] | None
+        self,
+        query: str,
+        owner: Owner,
+        *,
+        top_k: int,
+        threshold: float | None,
+        given_filters: Mapping[str, Any] | None,
+        with_recalls: bool = False,
     ) -> Page:
-        """The owner's memories most similar to ``query`` (see ``recall.search``)."""
+        """The owner's memories most similar to ``query`` (see ``recall.search``); their recalls are recorded after the
+        answer. ``with_recalls``: also what was recorded of them before.
+        """
         condition = _compiled(given_filters)
         async with self._reads.enter():
             await self._store.open()
             found = recall.search(
                 self.models, self._store, query, owner, top_k=top_k, threshold=threshold, condition=condition
             )
-            rows, counts = await gather(found, self._counts(owner.user_id))
-            return Page(rows, len(rows), *counts)
+            rows, (pending, failed) = await gather(found, self._counts(owner.user_id))
+            after_answer(partial(self._recall_log.add, owner.user_id, rows))
+            known = await self._recalls(owner.user_id, rows) if with_recalls else None
+            return Page(rows, len(rows), pending, failed, known)
 
     async def page(self, owner: Owner, *, limit: int, offset: int, given_filters: Mapping[str, Any] | None) -> Page:
         """One page of the owner's memories, newest first."""
@@ -146,6 +171,19 @@ class Memory:
             raise NotFound("error_not_found", memory_id=memory_id)
         return row
 
+    async def _recalls(self, user_id: str, rows: Sequence[Row]) -> dict[str, recalls.Recall]:
+        ids = [row.id for row in rows]
+        return await self._state.read(lambda conn: recalls.of_memories(conn, self._scope, user_id, ids))
+
+    @asynccontextmanager
+    async def reading(self) -> AsyncIterator[tuple[Store, StateStore, str]]:
+        """A place in the read lane, for what walks through all memories of a user: the open store, the state store, and
+        the scope of what that keeps.
+        """
+        async with self._reads.enter():
+            await self._store.open()
+            yield self._store, self._state, self._scope
+
     async def _counts(self, user_id: str) -> tuple[int, int]:
         """How many writes of the user are pending, and how many have failed."""
         return await self._state.read(lambda conn: writes.counts(conn, self._scope, user_id))
@@ -182,10 +220,32 @@ class Memory:
         request = DeleteAll(at=_now(), trace=log.trace.get(), agent_id=owner.agent_id, purge_history=purge_history)
         return await self._submit(owner.user_id, request)
 
-    async def _submit(self, user_id: str, request: WriteRequest) -> WriteResult:
-        """Record the write; in synchronous mode wait for its outcome, too."""
-        write = writes.NewWrite(
-            id=str(uuid.uuid4()),
+    async def submit_task(
+        self, user_id: str, request: WriteRequest, task_id: str, wait_s: float
+    ) -> Mapping[str, Any] | None:
+        """Record a write of a further kind and wait for it; its result, or None when it goes on in the background.
+
+        Args:
+            user_id: whose memories it changes.
+            request: what to do.
+            task_id: the write's id.
+            wait_s: how long to wait in seconds.
+
+        Raises:
+            WriteFailed, Superseded: as for the other writes.
+        """
+        async with self._writes.enter():
+            await self._accept(self._new_write(user_id, request, task_id), request)
+        self._worker.wake()
+        try:
+            async with asyncio.timeout(wait_s):
+                return (await self._ended(task_id)).result or {}
+        except TimeoutError:
+            return None
+
+    def _new_write(self, user_id: str, request: WriteRequest, write_id: str) -> writes.NewWrite:
+        return writes.NewWrite(
+            id=write_id,
             scope=self._scope,
             user_id=user_id,
             kind=request.kind,
@@ -195,6 +255,10 @@ class Memory:
             accepted_by=self._id,
             waited_for=not self.settings.async_mode,
         )
+
+    async def _submit(self, user_id: str, request: WriteRequest) -> WriteResult:
+        """Record the write; in synchronous mode wait for its outcome, too."""
+        write = self._new_write(user_id, request, str(uuid.uuid4()))
         async with self._writes.enter():
             await self._accept(write, request)
         if self.settings.async_mode:
@@ -228,7 +292,14 @@ class Memory:
         return await self._state.write_statement(accept)
 
     async def _outcome(self, write_id: str) -> WriteResult:
-        """Wait until the write has ended, whoever ends it.
+        """What the write has changed, when it has ended (see :meth:`_ended`)."""
+        result = (await self._ended(write_id)).result or {}
+        entries = await self._state.read(lambda conn: history.of_write(conn, write_id))
+        count = int(result.get("count", len(entries)))
+        return WriteResult(write_id, entries, count, result.get("stored_already", {}), result.get("newer", ()))
+
+    async def _ended(self, write_id: str) -> writes.WriteState:
+        """Wait until the write has ended well, whoever ends it.
 
         Raises:
             WriteFailed: it failed for good.
@@ -244,10 +315,7 @@ class Memory:
             if state.status == FAILED:
                 reason = messages.from_json(state.error or "")
                 raise WriteFailed("error_write_failed", write_id=write_id, reason=reason)
-            entries = await self._state.read(lambda conn: history.of_write(conn, write_id))
-            result = state.result or {}
-            count = int(result.get("count", len(entries)))
-            return WriteResult(write_id, entries, count, result.get("stored_already", {}), result.get("newer", ()))
+            return state
 
 
 def _compiled(given: Mapping[str, Any] | None) -> Condition | None:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 from utils.errors import ServiceError
+from utils.state.recalls import Recall
 from utils.stores.protocol import Owner, Row
 
 if TYPE_CHECKING:
@@ -29,12 +31,14 @@ class Page:
         total: how many match in all.
         pending_writes: accepted writes of the user that are still to be carried out.
         failed_writes: writes of the user that failed for good.
+        recalls: what is recorded of the memories' recalls, by their ids; None when it was not asked for.
     """
 
     rows: list[Row]
     total: int
     pending_writes: int
     failed_writes: int
+    recalls: Mapping[str, Recall] | None = None
 
 
 async def search(

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from utils.config.identity import Identity
     from utils.config.settings import Settings
     from utils.memory.memory import Memory
+    from utils.memory.recall_log import RecallLog
     from utils.queue.worker import Worker
     from utils.state.engine import StateStore
     from utils.stores.protocol import Store
@@ -37,6 +38,7 @@ class Places:
     states: Shared[StateStore] = field(default_factory=lambda: Shared())
     stores: Shared[Store] = field(default_factory=lambda: Shared())
     workers: Shared[Worker] = field(default_factory=lambda: Shared())
+    recall_logs: Shared[RecallLog] = field(default_factory=lambda: Shared())
 
 
 class CredentialSet:
@@ -82,7 +84,9 @@ class CredentialSet:
 
     async def _make(self) -> Memory:
         # Imported here: what a call does not need must not delay the plugin's first line.
+        from utils.forgetting.handler import Forget, ForgetHandler
         from utils.memory.memory import Memory
+        from utils.memory.recall_log import RecallLog
         from utils.queue.worker import Worker
         from utils.state.engine import StateStore
         from utils.stores.building import build_store
@@ -97,8 +101,11 @@ class CredentialSet:
             scope = await _settled_scope(same, state, store)
             worker = await places.workers.acquire((same.state, scope), lambda: Worker(state, scope))
             acquired.push_async_callback(places.workers.release, (same.state, scope))
+            recall_log = await places.recall_logs.acquire((same.state, scope), lambda: RecallLog(state, scope))
+            acquired.push_async_callback(places.recall_logs.release, (same.state, scope))
             self._acquired = acquired.pop_all()
-        memory = Memory(settings, store, state, worker)
+        more_handlers = {Forget.kind: ForgetHandler(store, state)}
+        memory = Memory(settings, store, state, worker, recall_log, more_handlers)
         heartbeat = _heartbeat(memory, store, state)
         heartbeat.start()
         self._acquired.callback(heartbeat.stop)

@@ -6,7 +6,7 @@ batch is deleted); the unique key (write, memory) makes recording an entry again
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, fields
 from typing import Any, Final
 
@@ -89,6 +89,13 @@ def of_write(conn: Connection, write_id: str) -> list[Entry]:
     """What one write changed, in the order it was planned."""
     rows = conn.execute(select(*_COLUMNS).where(history.c.write_id == write_id).order_by(history.c.seq))
     return [Entry(*row) for row in rows]
+
+
+def deleted_by(conn: Connection, write_id: str, memory_ids: Collection[str]) -> set[str]:
+    """Those of ``memory_ids`` that are recorded as deleted by one write."""
+    of_write = (history.c.write_id == write_id, history.c.is_deleted.is_(True))
+    found = select(history.c.memory_id).where(*of_write, history.c.memory_id.in_(memory_ids))
+    return set(conn.execute(found).scalars())
 
 
 def count_of_write(conn: Connection, write_id: str) -> int:

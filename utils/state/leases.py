@@ -25,6 +25,7 @@ from sqlalchemy import (
     and_,
     bindparam,
     delete,
+    func,
     or_,
     select,
     update,
@@ -184,6 +185,15 @@ def release(conn: Connection, held: HistoryLease) -> None:
 
 def purge_expired(conn: Connection, scope: str, user_id: str | None = None, app_id: str | None = None) -> int:
     """Delete the rows of leases that ended without being given back, of one user (and app) or of all; how many."""
+    return conn.execute(delete(leases).where(_expired(scope, user_id, app_id))).rowcount
+
+
+def count_expired(conn: Connection, scope: str, user_id: str | None = None, app_id: str | None = None) -> int:
+    """How many rows :func:`purge_expired` would delete."""
+    return conn.execute(select(func.count()).where(_expired(scope, user_id, app_id))).scalar_one()
+
+
+def _expired(scope: str, user_id: str | None, app_id: str | None) -> ColumnElement[bool]:
     given = {"user_id": user_id, "app_id": app_id}
     theirs = [leases.c[name] == value for name, value in given.items() if value is not None]
-    return conn.execute(delete(leases).where(leases.c.scope == scope, _LEASED.free, *theirs)).rowcount
+    return and_(leases.c.scope == scope, _LEASED.free, *theirs)

@@ -243,3 +243,18 @@ history: Final = Table(
     Index("history_of_memory", "scope", "memory_id", "seq"),
     Index("history_of_user", "scope", "user_id"),
 )
+
+# How often and how well a memory was found again, one row for each that ever was. Ids sort by their bytes, as a scan of
+# the memories does, so that the two can be compared page by page.
+_Id = Text().with_variant(Text(collation="C"), "postgresql")
+recalls: Final = Table(
+    "recalls",
+    metadata,
+    Column("scope", String(64), primary_key=True),
+    Column("user_id", _Id, primary_key=True),
+    Column("memory_id", _Id, primary_key=True),
+    Column("agent_id", Text),
+    Column("quality_ema", Double, nullable=False),
+    Column("recall_count", Integer, nullable=False),
+    Column("last_recalled_at", Double, nullable=False),
+)
