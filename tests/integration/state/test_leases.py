@@ -17,7 +17,7 @@ SCOPE = "store-1"
 
 
 async def take(
-    state: StateStore, owner: str, *, user_id: str = "alice", app_id: str = "app", lease_s: float = 30
+    state: StateStore, owner: str, *, user_id: str = "alice", app_id: str = "app", lease_s: float = 1800
 ) -> Any:
     return await state.write(lambda conn: leases.take(conn, SCOPE, user_id, app_id, owner=owner, lease_s=lease_s))
 

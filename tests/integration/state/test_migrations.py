@@ -39,7 +39,7 @@ async def test_a_store_of_version_1_goes_on(version_1: PostgresLocation | Sqlite
     assert await state.read(lambda conn: writes.counts(conn, "store-1")) == (1, 0)
     [held] = await state.write(
         lambda conn: queues.claim(
-            conn, scope="store-1", fingerprint="fingerprint-2", known=KNOWN, owner="me", most=5, lease_s=10
+            conn, scope="store-1", fingerprint="fingerprint-2", known=KNOWN, owner="me", most=5, lease_s=1800
         )
     )
     assert (held.user_id, held.token) == ("alice", 8)

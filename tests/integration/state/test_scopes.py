@@ -33,7 +33,7 @@ async def test_what_stands_under_the_address_is_moved(state: StateStore) -> None
             assert writes.accept(conn, writes.NewWrite(f"w-{number}", scope, user_id, "add", 1, payload, "f", "p"), 99)
         entry = history.Entry("m-1", "ADD", None, "likes tea", NOW, NOW, False)
         history.record(conn, ADDRESS, "alice", "w-old", [entry])
-        held = queues.claim(conn, scope=ADDRESS, fingerprint="f", known=KNOWN, owner="old", most=1, lease_s=60)
+        held = queues.claim(conn, scope=ADDRESS, fingerprint="f", known=KNOWN, owner="old", most=1, lease_s=1800)
         assert len(held) == 1
 
     await state.write(as_version_1)
@@ -43,7 +43,7 @@ async def test_what_stands_under_the_address_is_moved(state: StateStore) -> None
     left = sa.select(sa.func.count()).select_from(tables.write_queues).where(tables.write_queues.c.scope == ADDRESS)
     assert await state.read(lambda conn: conn.execute(left).scalar()) == 0
     claims = await state.write(
-        lambda conn: queues.claim(conn, scope=SCOPE, fingerprint="f", known=KNOWN, owner="new", most=9, lease_s=60)
+        lambda conn: queues.claim(conn, scope=SCOPE, fingerprint="f", known=KNOWN, owner="new", most=9, lease_s=1800)
     )
     assert sorted(held.user_id for held in claims) == ["alice", "bob"], "nobody waits for the old process's lease"
 

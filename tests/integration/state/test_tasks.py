@@ -27,11 +27,11 @@ async def do(state: StateStore, function: Any, *args: Any, **kwargs: Any) -> Any
 
 
 async def create(state: StateStore, task: NewTask, owner: str = "process-1") -> TaskLease | None:
-    return await do(state, tasks.create, task, owner=owner, lease_s=30)
+    return await do(state, tasks.create, task, owner=owner, lease_s=1800)
 
 
 async def adopt(state: StateStore, owner: str = "process-2", fingerprint: str = MINE) -> TaskLease | None:
-    return await do(state, tasks.adopt, SCOPE, fingerprint, [EXTRACT], owner=owner, lease_s=30)
+    return await do(state, tasks.adopt, SCOPE, fingerprint, [EXTRACT], owner=owner, lease_s=1800)
 
 
 async def look(state: StateStore, task_id: str = "extract_1") -> tasks.TaskState:
@@ -97,8 +97,8 @@ async def test_a_task_that_was_left_behind_is_adopted_once(state: StateStore) ->
         with pytest.raises(LeaseLost):
             await do(state, action, lost)
     with pytest.raises(LeaseLost):
-        await do(state, tasks.renew, lost, 30)
-    await do(state, tasks.renew, adopted, 30)
+        await do(state, tasks.renew, lost, 1800)
+    await do(state, tasks.renew, adopted, 1800)
 
 
 async def test_a_task_whose_time_is_over_reads_as_failed_and_nobody_adopts_it(state: StateStore) -> None:

@@ -45,7 +45,7 @@ async def claim(
     most: int = 10,
     fingerprint: str = MINE,
     known: queues.Known = KNOWN,
-    lease_s: float = 60.0,
+    lease_s: float = 1800.0,
 ) -> list[queues.Claim]:
     return await state.write(
         lambda conn: queues.claim(
