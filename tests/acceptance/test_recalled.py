@@ -6,15 +6,16 @@ from typing import Any
 
 import pytest
 
+from playground.dify_host import PluginProcess
 from playground.stand_in_model import StandInModel
-from tests.plugin import PATIENT_S, Plugin
+from tests.plugin import Plugin
 
 BLOCK = "<recalled_memories>\nI live in Lisbon\n</recalled_memories>"
 
 
 @pytest.fixture
-def plugin(plugin_process: Any, pgvector_credentials: dict[str, Any]) -> Plugin:
-    return Plugin(plugin_process(), {**pgvector_credentials, "async_mode": False})
+def plugin(module_process: PluginProcess, collection_credentials: dict[str, Any]) -> Plugin:
+    return Plugin(module_process, {**collection_credentials, "async_mode": False})
 
 
 def test_what_was_recalled_into_a_message_is_not_remembered(plugin: Plugin, stand_in_model: StandInModel) -> None:
@@ -37,13 +38,13 @@ def test_a_message_of_nothing_but_recalled_memories_is_blank(plugin: Plugin, sta
 def test_a_search_answers_a_block_that_may_be_handed_back(plugin: Plugin) -> None:
     for text in ("I like tea", f"I wrote\n{BLOCK.replace(chr(10), ' ')}"):
         plugin.call("add_memory", user_id="alice", user=text, infer=False)
-    found = plugin.call("search_memory", user_id="alice", query="tea", timeout=PATIENT_S)
+    found = plugin.call("search_memory", user_id="alice", query="tea")
     block = found.envelope["text_for_llm"]
     assert block.startswith("<recalled_memories>\n- [") and block.endswith("] I like tea\n</recalled_memories>")
     assert found.envelope["count"] == len(found.results) == 2
     again = plugin.call("add_memory", user_id="alice", user=f"{block}\nWhat do I like?", infer=False)
     assert [one["memory"] for one in again.results] == ["What do I like?"]
-    short = plugin.call("search_memory", user_id="alice", query="tea", max_tokens=20, timeout=PATIENT_S)
+    short = plugin.call("search_memory", user_id="alice", query="tea", max_tokens=20)
     assert len(short.results) == 3 and short.envelope["text_for_llm"].count("- [") == 1
-    nothing = plugin.call("search_memory", user_id="bob", query="tea", timeout=PATIENT_S)
+    nothing = plugin.call("search_memory", user_id="bob", query="tea")
     assert (nothing.envelope["text_for_llm"], nothing.envelope["count"]) == ("", 0)

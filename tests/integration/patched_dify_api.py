@@ -27,5 +27,5 @@ async def read(base_url: str, api_key: str) -> dict[str, object]:
 
 
 if __name__ == "__main__":
-    print(json.dumps(BackgroundLoop().submit(read(*sys.argv[1:])).result(120)), flush=True)
+    print(json.dumps(BackgroundLoop().submit(read(*sys.argv[1:])).result(600)), flush=True)
     os._exit(0)  # the SDK's import leaves threads behind
