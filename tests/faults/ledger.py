@@ -48,6 +48,12 @@ class PostgresLedger:
         with psycopg.connect(self.uri) as connection:
             connection.execute("UPDATE mem0_dify.workers SET seen_at = seen_at - 3600")
 
+    def make_due(self) -> None:
+        """As if the time of every write's next try had come."""
+        with psycopg.connect(self.uri) as connection:
+            connection.execute("UPDATE mem0_dify.writes SET next_attempt_at = 1 WHERE status = 'pending'")
+            connection.execute("UPDATE mem0_dify.write_queues SET due_at = 1 WHERE due_at IS NOT NULL")
+
     @contextmanager
     def memories_held(self) -> Iterator[None]:
         """Keep every change of the memories waiting while the block runs; reading goes on."""

@@ -32,17 +32,18 @@ def test_a_burst_of_a_thousand_adds(site: Site[Ledger], stand_in_model: StandInM
 def test_writes_that_wait_for_a_sick_model_refuse_nobody(
     postgres_site: Site[PostgresLedger], stand_in_model: StandInModel
 ) -> None:
-    """Sixty writes of one user stand behind one that is tried again later: more than may be pending."""
-    stand_in_model.control.set(verbatim=True, failure_share=1.0, failure_kinds=("500",))
+    """Sixty writes of one user stand behind one that is tried again much later: more than may be pending."""
+    stand_in_model.control.set(verbatim=True, failure_share=1.0, failure_kinds=("429",), retry_after_s=3000)
     plugin = postgres_site.start()
     notes = [f"note number {number}" for number in range(60)]
     plugin.accept("alice", notes[0])
-    wait_until(lambda: postgres_site.ledger.rows("SELECT attempts FROM mem0_dify_writes")[0][0] >= 2)
+    wait_until(lambda: postgres_site.ledger.rows("SELECT attempts FROM mem0_dify_writes")[0][0] >= 1)
     for note in notes[1:]:
         assert plugin.call("add_memory", user_id="alice", user=note).status == "SUCCESS"
     assert plugin.call("add_memory", user_id="bob", user="Bob likes tea.").status == "SUCCESS"
     assert plugin.pending("alice") == len(notes)
     stand_in_model.control.set(failure_share=0.0)
+    postgres_site.ledger.make_due()
     plugin.drain("alice", "bob")
     assert (plugin.texts("alice"), plugin.texts("bob")) == (notes, ["Bob likes tea."])
 
