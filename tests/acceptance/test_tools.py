@@ -12,6 +12,7 @@ import pytest
 from playground.credentials import Endpoint, credential_set
 from playground.dify_host import PluginProcess
 from playground.postgres import Database
+from playground.stand_in_model import StandInModel
 from tests.acceptance.conftest import own_collection
 from tests.plugin import Plugin
 from tests.transaction_pooler import TransactionPooler
@@ -112,6 +113,17 @@ def test_texts_are_stored_as_they_are_without_inference(plugin: Plugin) -> None:
     answer = plugin.call("add_memory", user_id="alice", user="Is it raining?", assistant="It is.", infer=False)
     assert [(one["event"], one["memory"]) for one in answer.results] == [("ADD", "Is it raining?"), ("ADD", "It is.")]
     again = plugin.call("add_memory", user_id="alice", user="Is it raining?", assistant="It is.", infer=False)
+    assert again.results == [{**one, "event": "NONE"} for one in answer.results]
+
+
+def test_a_text_that_is_stored_as_it_is_is_embedded_once(plugin: Plugin, stand_in_model: StandInModel) -> None:
+    plugin = plugin.with_credentials(async_mode=False)
+    texts = {"user": ("It rains in Porto. " * 300).strip(), "assistant": "It does."}
+    answer = plugin.call("add_memory", user_id="alice", **texts, infer=False)
+    assert [one["memory"] for one in answer.results] == [texts["user"], texts["assistant"]]
+    counts = stand_in_model.control.counts
+    assert (counts["embeddings"], counts["embedded_texts"], counts["chat"]) == (1, 2, 0)
+    again = plugin.call("add_memory", user_id="alice", **texts, infer=False)
     assert again.results == [{**one, "event": "NONE"} for one in answer.results]
 
 

@@ -57,10 +57,10 @@ async def plan(models: Models, store: Store, write_id: str, owner_id: str, reque
 
 
 async def _plan_add(models: Models, store: Store, write_id: str, owner: Owner, request: Add) -> Plan:
+    if not request.infer:
+        return await _plan_verbatim(models, store, write_id, owner, request)
     candidates = await _candidates(models, store, owner, [text for text in (request.user, request.assistant) if text])
-    if request.infer:
-        return await _embedded(models, await _inferred(models, write_id, request, candidates))
-    return await _embedded(models, _verbatim(write_id, request, candidates))
+    return await _embedded(models, await _inferred(models, write_id, request, candidates))
 
 
 async def _candidates(models: Models, store: Store, owner: Owner, texts: Sequence[str]) -> list[Row]:
@@ -145,24 +145,27 @@ def reconcile(
     return Plan(tuple(changes), newer=tuple(newer))
 
 
-def _verbatim(write_id: str, request: Add, candidates: Sequence[Row]) -> Plan:
+async def _plan_verbatim(models: Models, store: Store, write_id: str, owner: Owner, request: Add) -> Plan:
     """Both texts as they are, with the role mem0 gives them. One that is stored already with this metadata is not
-    repeated: ``stored_already`` of the plan has the memory's id by the text's role.
+    repeated: ``stored_already`` of the plan has the memory's id by the text's role. Each text is embedded once: the
+    vector it is stored with finds the same text.
     """
+    said = {role: text for role, text in (("user", request.user), ("assistant", request.assistant)) if text}
+    vectors = await models.embed_batch([text[:MAX_MEMORY_CHARS] for text in said.values()])
+    found = await store.search_batch(vectors, owner, _CANDIDATES_PER_WINDOW)
     changes: list[Change] = []
     stored_already: dict[str, str] = {}
-    for role, text in (("user", request.user), ("assistant", request.assistant)):
+    for (role, text), vector, rows in zip(said.items(), vectors, found, strict=True):
         metadata = {**request.metadata, "role": role}
         same = (
-            row.id
-            for row in candidates
-            if row.text == text and {**row.metadata, "role": row.payload.get("role")} == metadata
+            row.id for row in rows if row.text == text and {**row.metadata, "role": row.payload.get("role")} == metadata
         )
         known = next(same, None)
-        if text and known is not None:
+        if known is not None:
             stored_already[role] = known
-        elif text:
-            changes.append(_add(_new_id(write_id, f"{role}: {text}"), text, request, role=role))
+        else:
+            added = _add(_new_id(write_id, f"{role}: {text}"), text, request, role=role)
+            changes.append(replace(added, vector=tuple(vector)))
     return Plan(tuple(changes), stored_already)
 
 
