@@ -127,6 +127,20 @@ def test_a_text_that_is_stored_as_it_is_is_embedded_once(plugin: Plugin, stand_i
     assert again.results == [{**one, "event": "NONE"} for one in answer.results]
 
 
+def test_a_text_that_has_nothing_to_do_with_the_memory_it_would_replace_is_added(
+    plugin: Plugin, stand_in_model: StandInModel
+) -> None:
+    plugin = plugin.with_credentials(async_mode=False)
+    plugin.call("add_memory", user_id="alice", user="Trabalha como enfermeiro em Natal", infer=False)
+    stand_in_model.control.script({"memory": [{"event": "UPDATE", "id": "0", "text": "Toca violino"}]})
+    [added] = plugin.call("add_memory", user_id="alice", user="Toco violino.").results
+    assert (added["event"], added["memory"]) == ("ADD", "Toca violino")
+    stand_in_model.control.script({"memory": [{"event": "UPDATE", "id": "0", "text": "Trabalha em Recife"}]})
+    asked = plugin.call("add_memory", user_id="alice", user="Agora trabalho em Recife.").results
+    assert [one["event"] for one in asked] == ["UPDATE"]
+    assert len(plugin.texts("alice")) == 2
+
+
 def test_two_blank_texts_are_skipped_and_one_is_enough(plugin: Plugin) -> None:
     plugin = plugin.with_credentials(async_mode=False)
     [skipped] = plugin.call("add_memory", user_id="alice", user=" ", assistant="").results

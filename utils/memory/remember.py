@@ -8,10 +8,12 @@ dropped silently.
 
 from __future__ import annotations
 
+import logging
 import uuid
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
+from itertools import islice
 from typing import TYPE_CHECKING, Final
 
 from utils.aio.blocking import run_blocking
@@ -19,6 +21,7 @@ from utils.memory import prompts
 from utils.memory.ask import ask
 from utils.memory.observed import observed, time_of_change
 from utils.memory.plan import Change, Plan, with_vectors
+from utils.memory.related import UNRELATED, is_unrelated, shares_words
 from utils.memory.requests import MAX_MEMORY_CHARS, Add, Delete, Update, WriteRequest
 from utils.stores.protocol import Owner, Row
 from utils.text import normalized, windows
@@ -27,6 +30,8 @@ if TYPE_CHECKING:
     from utils.memory.answers import ProposedChange
     from utils.models.models import Models
     from utils.stores.protocol import Store
+
+_log = logging.getLogger(__name__)
 
 CANDIDATES: Final = 20  # stored memories shown to the model with a message (ARCHITECTURE, decision 3)
 _CANDIDATES_PER_WINDOW: Final = 10
@@ -60,7 +65,7 @@ async def _plan_add(models: Models, store: Store, write_id: str, owner: Owner, r
     if not request.infer:
         return await _plan_verbatim(models, store, write_id, owner, request)
     candidates = await _candidates(models, store, owner, [text for text in (request.user, request.assistant) if text])
-    return await _embedded(models, await _inferred(models, write_id, request, candidates))
+    return await _checked(models, write_id, request, await _inferred(models, write_id, request, candidates))
 
 
 async def _candidates(models: Models, store: Store, owner: Owner, texts: Sequence[str]) -> list[Row]:
@@ -232,6 +237,33 @@ async def _plan_delete(store: Store, owner_id: str, request: Delete) -> Plan:
         return Plan()
     time = time_of_change(row, request.said_at, datetime.now(UTC))
     return Plan(newer=(row.id,)) if time is None else Plan((deletion(row, request.at, time),))
+
+
+async def _checked(models: Models, write_id: str, request: Add, plan: Plan) -> Plan:
+    """The model's plan with vectors. An UPDATE with nothing of the memory it would replace becomes an ADD beside it."""
+    doubtful = [change for change in plan.changes if change.event == "UPDATE" and not _keeps_words(change)]
+    if not doubtful:
+        return await _embedded(models, plan)
+    texts = [change.text for change in plan.changes if change.text is not None]
+    old_texts = [change.old_text or "" for change in doubtful]
+    vectors = iter(await models.embed_batch([*texts, *old_texts, *(text for row in UNRELATED for text in row)]))
+    changes = with_vectors(plan.changes, list(islice(vectors, len(texts))))
+    old_vectors = dict(zip((change.memory_id for change in doubtful), islice(vectors, len(doubtful)), strict=True))
+    unrelated = [list(islice(vectors, len(row))) for row in UNRELATED]
+
+    def checked(change: Change) -> Change:
+        old = old_vectors.get(change.memory_id)
+        if old is None or change.vector is None or not is_unrelated(change.vector, old, unrelated):
+            return change
+        _log.warning("a new text has nothing to do with memory %s; it is added beside it", change.memory_id)
+        text = change.text or ""
+        return replace(_add(_new_id(write_id, text), text, request), vector=change.vector)
+
+    return replace(plan, changes=tuple(map(checked, changes)))
+
+
+def _keeps_words(change: Change) -> bool:
+    return shares_words(change.old_text or "", change.text or "")
 
 
 async def _embedded(models: Models, plan: Plan) -> Plan:
