@@ -13,13 +13,15 @@ Values are frozen and know no database; ``to_json`` and ``from_json`` are what t
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final, Self
 
 from utils.extraction.intervals import NOTHING, Intervals
 
 VERSION: Final = 1  # of the JSON; read by this version and later ones
+# Seconds that are younger than this may still get a message: its transaction has begun, or Dify's clock is behind.
+SETTLE_S: Final = 60
 
 type Place = tuple[int, str]
 """Where a message stands in its conversation: its epoch second, and its id, which decides inside the second."""
@@ -151,6 +153,22 @@ class UserCheckpoint:
         """
         return replace(self, wanted=self.wanted | Intervals.between(start, end))
 
+    def settled(self, now: float) -> Intervals:
+        """What of it a run at the epoch second ``now`` can see to: no message can be added to these seconds."""
+        return self.wanted.before(int(now) - SETTLE_S)
+
+    def seen_to(self, seconds: Intervals, left: Sequence[str], now: float) -> UserCheckpoint:
+        """The checkpoint at the end of a run that came to its end.
+
+        Args:
+            seconds: what it saw to (:meth:`settled`, as it was at the beginning).
+            left: ids of the conversations that its limit left, last touched first; all of ``seconds`` stay wanted then.
+            now: epoch second of the run.
+        """
+        if left:
+            return replace(self, resume=Resume(left[0], len(left), run_at=int(now), start_at=seconds.start))
+        return UserCheckpoint(wanted=self.wanted - seconds)
+
     def to_json(self) -> dict[str, Any]:
         """As the state store keeps it; :meth:`from_json` reads it."""
         resume = self.resume
@@ -171,6 +189,14 @@ class UserCheckpoint:
         """The inverse of :meth:`to_json`."""
         resume = plain["resume"]
         return cls(wanted=Intervals.of(plain["wanted"]), resume=Resume(**resume) if resume else None)
+
+
+def deferred_messages(user: UserCheckpoint, conversations: Iterable[ConversationCheckpoint]) -> int:
+    """How many messages are known to wait for a later run; a conversation that was not read counts as one, the least
+    it can have.
+    """
+    left = user.resume.conversations if user.resume else 0
+    return sum(one.deferred_messages for one in conversations) + left
 
 
 def _place(plain: Any) -> Place:
