@@ -69,7 +69,7 @@ def scored_memory(row: Row) -> dict[str, Any]:
         "score": score,
         "vector_distance": 1.0 - score,
         "rerank_score": row.rerank_score,
-        "keyword_score": None,
+        "keyword_score": row.keyword_score,
     }
 
 

@@ -84,7 +84,7 @@ def test_memories_have_their_times_and_a_search_has_all_its_scores(plugin: Plugi
     assert datetime.fromisoformat(listed["created_at"]).tzinfo == UTC and listed["timestamp"] == listed["updated_at"]
     found = plugin.call("search_memory", user_id="alice", query="tea")
     assert found.envelope["count"] == len(found.results) == 1
-    assert found.results[0]["rerank_score"] is None and found.results[0]["keyword_score"] is None
+    assert found.results[0]["rerank_score"] is None and found.results[0]["keyword_score"] == 1.0
     changes = plugin.call("get_memory_history", memory_id=added["id"]).results
     assert [change["memory_id"] for change in changes] == [added["id"]] * 2
 

@@ -43,6 +43,10 @@ _WHOLE_NUMBERS: Final = frozenset({"max_tokens", "top_k", "embedding_dims", "emb
 _MAX_WHOLE_NUMBER: Final = 10_000_000
 
 
+def _is_none(value: object) -> bool:
+    return value is None
+
+
 class Block(BaseModel):
     """One part of mem0 as a credential describes it.
 
@@ -50,6 +54,9 @@ class Block(BaseModel):
         provider: the part's name in mem0's registry.
         config: what mem0's config class takes; holds keys and passwords, so it never shows; read-only by agreement.
         timeout_s: seconds the part may take for one request, if the credential says so.
+        keyword_order: of a vector store: whether the words of a query count in the order of what is found.
+        query_prefix: of an embedder: what its model wants before a text to search with, if the credential says so.
+        passage_prefix: of an embedder: what its model wants before a text to store, if the credential says so.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -57,6 +64,11 @@ class Block(BaseModel):
     provider: str
     config: dict[str, Any] = Field(repr=False)
     timeout_s: float | None = None
+    # The state store knows clients by a digest of all fields (config/identity.py): a new one must not show in it where
+    # it says nothing new, or accepted writes would be nobody's.
+    keyword_order: bool = Field(default=True, exclude=True)
+    query_prefix: str | None = Field(default=None, exclude_if=_is_none)
+    passage_prefix: str | None = Field(default=None, exclude_if=_is_none)
 
 
 def read_block(kind: Kind, pasted: object, credential: str | None = None) -> Block:
@@ -83,7 +95,21 @@ def _block(kind: Kind, block: dict[str, Any], where: Where) -> Block:
     config = dict(values.mapping(block.get("config"), inside))
     timeout = None if kind in ("vector_store", "graph") else config.pop("timeout", None)
     timeout_s = None if timeout is None else values.seconds(timeout, inside.at("timeout"), MAX_TIMEOUT_S)
-    return Block(provider=provider, config=_CHECKS[kind](provider, config, inside), timeout_s=timeout_s)
+    own = _take_own(kind, config, inside)
+    return Block(provider=provider, config=_CHECKS[kind](provider, config, inside), timeout_s=timeout_s, **own)
+
+
+def _take_own(kind: Kind, config: dict[str, Any], where: Where) -> dict[str, Any]:
+    """What of the config is meant for the plugin, which mem0's class does not know; taken out of it."""
+    own = {key: config.pop(key) for key in _OWN_KEYS.get(kind, {}) if key in config}
+    return {key: _OWN_KEYS[kind][key](value, where.at(key)) for key, value in own.items() if value is not None}
+
+
+def _prefix(value: object, where: Where) -> str:
+    """A prefix as it stands: blanks at its end belong to it, and an empty one is one, too."""
+    if not isinstance(value, str):
+        raise where.error("credentials_need_text", found=values.found(value))
+    return value
 
 
 def _provider(kind: Kind, named: object, where: Where) -> str:
@@ -214,6 +240,12 @@ _CHECKS: Final[dict[Kind, Callable[[str, dict[str, Any], Where], dict[str, Any]]
     "vector_store": _check_store,
     "graph": _check_graph,
     "reranker": _check_reranker,
+}
+
+
+_OWN_KEYS: Final[dict[Kind, dict[str, Callable[[object, Where], Any]]]] = {
+    "embedder": {"query_prefix": _prefix, "passage_prefix": _prefix},
+    "vector_store": {"keyword_order": values.boolean},
 }
 
 

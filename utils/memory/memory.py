@@ -121,7 +121,14 @@ class Memory:
         async with self._reads.enter():
             await self._store.open()
             found = recall.search(
-                self.models, self._store, query, owner, top_k=top_k, threshold=threshold, condition=condition
+                self.models,
+                self._store,
+                query,
+                owner,
+                top_k=top_k,
+                threshold=threshold,
+                condition=condition,
+                keyword_order=self.settings.vector_store.keyword_order,
             )
             rows, (pending, failed) = await gather(found, self._counts(owner.user_id))
             after_answer(partial(self._recall_log.add, owner.user_id, rows))

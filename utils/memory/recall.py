@@ -1,4 +1,4 @@
-"""Finding memories again: embed, search with the compiled filters, rerank, best first."""
+"""Finding memories again: embed, search with the compiled filters, put in order by similarity and keywords, rerank."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 from utils.errors import ServiceError
+from utils.memory.ranking import by_similarity_and_keywords
 from utils.state.recalls import Recall
 from utils.stores.protocol import Owner, Row
 
@@ -50,8 +51,12 @@ async def search(
     top_k: int,
     threshold: float | None,
     condition: Condition | None,
+    keyword_order: bool,
 ) -> list[Row]:
-    """The owner's memories most similar to ``query``, best first.
+    """The owner's memories that are nearest to ``query``, best first.
+
+    The order is that of the ``keyword_depth`` nearest, however few are asked for: a shorter answer is the beginning of
+    a longer one.
 
     Args:
         models: embedder and reranker.
@@ -61,17 +66,21 @@ async def search(
         top_k: how many at most.
         threshold: least similarity (0..1) a result must have; None for any.
         condition: compiled filters.
+        keyword_order: whether the words of the query count beside its vector (see ``ranking``).
 
     Raises:
-        ServiceError: embedder or store failed. A failing reranker only leaves the order of similarity.
+        ServiceError: embedder or store failed. A failing reranker only leaves the order there was.
     """
     vector = await models.embed(query)
     wanted = top_k * _RERANKED if models.reranks else top_k
-    rows = await store.search(vector, owner, wanted, condition)
+    depth = max(wanted, store.keyword_depth) if keyword_order else wanted
+    rows = await store.search(vector, owner, depth, condition, enough=wanted)
+    if keyword_order:
+        rows = by_similarity_and_keywords(query, rows)
     if threshold is not None:
         rows = [row for row in rows if (row.score or 0.0) >= threshold]
     if models.reranks and rows:
-        rows = await _reranked(models, query, rows)
+        rows = await _reranked(models, query, rows[:wanted])
     return rows[:top_k]
 
 
@@ -82,7 +91,7 @@ async def _reranked(models: Models, query: str, rows: list[Row]) -> list[Row]:
             scores = await models.rerank(query, [row.text for row in rows])
     except (ServiceError, TimeoutError) as exc:
         reason = exc.reason if isinstance(exc, ServiceError) else f"no answer within {models.rerank_timeout_s:g} s"
-        _log.warning("reranker failed (%s); results are in order of similarity", reason)
+        _log.warning("reranker failed (%s); results are in the order there was", reason)
         return rows
     best_first = sorted(zip(scores, rows, strict=True), key=lambda pair: -pair[0])
     return [replace(row, rerank_score=score) for score, row in best_first]

@@ -13,11 +13,13 @@ from typing import Any, Final
 from utils.errors import ServiceRejected, UnusableAnswer
 from utils.messages import Sentence
 from utils.models.clients import close, mapping_errors, prepare_client, touch
+from utils.models.prefixes import Prefixes
 from utils.text import capped, clean
 
 # Cost (``text.capped``) of an embedded text. OpenAI's models take 8,191 tokens; at this cost (measured) Chinese has
 # 7,700, Hindi 7,200, Portuguese 6,700 and English 5,200.
 MOST_EMBEDDED: Final = 24_000
+_NO_PREFIXES: Final = Prefixes()
 
 
 class Embedder:
@@ -28,12 +30,16 @@ class Embedder:
         provider: its name in mem0's registry.
         timeout_s: seconds one request may wait for the service.
         dims: how long every vector must be; None accepts any length.
+        prefixes: what the model wants before a text.
     """
 
-    def __init__(self, embedder: Any, provider: str, timeout_s: float, dims: int | None) -> None:
+    def __init__(
+        self, embedder: Any, provider: str, timeout_s: float, dims: int | None, prefixes: Prefixes = _NO_PREFIXES
+    ) -> None:
         self._embedder = embedder
         self._provider = provider
         self._dims = dims
+        self._prefixes = prefixes
         prepare_client(embedder, timeout_s)
 
     def embed(self, text: str) -> list[float]:
@@ -42,7 +48,7 @@ class Embedder:
         Raises:
             ServiceError: part ``embedder``; ``ServiceRejected`` also for a blank text and for a wrong length.
         """
-        fitted = self._fit(text)
+        fitted = self._fit(text, self._prefixes.query)
         return _asked_twice(lambda: self._checked([self._request(self._embedder.embed, fitted, "search")], 1))[0]
 
     def embed_batch(self, texts: Sequence[str]) -> list[list[float]]:
@@ -53,7 +59,7 @@ class Embedder:
         """
         if not texts:
             return []
-        fitted = [self._fit(text) for text in texts]
+        fitted = [self._fit(text, self._prefixes.passage) for text in texts]
         return _asked_twice(lambda: self._checked(self._request(self._embedder.embed_batch, fitted, "add"), len(texts)))
 
     def touch(self) -> None:
@@ -68,11 +74,11 @@ class Embedder:
         with mapping_errors("embedder"):
             return method(*args)
 
-    def _fit(self, text: str) -> str:
+    def _fit(self, text: str, prefix: str) -> str:
         fitted = clean(capped(clean(text), MOST_EMBEDDED))
         if not fitted:
             raise ServiceRejected("model_blank_text", part="embedder", reason="blank text")
-        return fitted
+        return prefix + fitted
 
     def _checked(self, vectors: Iterable[Any], expected: int) -> list[list[float]]:
         checked = [_floats(vector) for vector in vectors]

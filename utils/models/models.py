@@ -6,6 +6,7 @@ own, so that nothing waits for ever whatever the caller's patience.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
@@ -16,10 +17,13 @@ from utils.models.clients import keep_connections
 from utils.models.embedder import Embedder
 from utils.models.lazy import Lazy
 from utils.models.openai_client import openai_embeddings
+from utils.models.prefixes import Prefixes, prefixes_of
 from utils.models.reranker import Reranker
 
 if TYPE_CHECKING:
     from utils.config.settings import Settings
+
+_log: Final = logging.getLogger(__name__)
 
 # Seconds per request. Reasoning models take tens of seconds; `timeout` in the block overrides it.
 _MODEL_TIMEOUT_S: Final = 60.0
@@ -114,7 +118,10 @@ class Models:
             block.provider,
             dict(block.config),  # Ollama's asks its server
         )
-        checked = Embedder(embedder, block.provider, timeout_s, self._settings.embedding_dims)
+        prefixes = prefixes_of(block.config.get("model"), block.query_prefix, block.passage_prefix)
+        if prefixes != Prefixes():
+            _log.info("embedder: %r before a query, %r before a stored text", prefixes.query, prefixes.passage)
+        checked = Embedder(embedder, block.provider, timeout_s, self._settings.embedding_dims, prefixes)
         keep_connections(embedder, self._idle_s)
         return checked
 

@@ -50,12 +50,14 @@ class Row:
         payload: mem0's payload; treat as read-only.
         score: similarity to the query in 0..1, higher is better; None when the row was not searched for.
         rerank_score: the reranker's score in 0..1; None when no reranker judged the row.
+        keyword_score: the share of the query's words it has, 0..1; None when nobody counted them.
     """
 
     id: str
     payload: Mapping[str, Any]
     score: float | None = None
     rerank_score: float | None = None
+    keyword_score: float | None = None
 
     @property
     def text(self) -> str:
@@ -140,6 +142,10 @@ class Store(Protocol):
     def visible_after_s(self) -> float:
         """Seconds for which :meth:`scan` and :meth:`page` may still show what was deleted; 0 for most stores."""
 
+    @property
+    def keyword_depth(self) -> int:
+        """How many of the nearest memories a search puts in order by keywords: as many as this store brings cheaply."""
+
     async def open(self) -> None:
         """Connect, and create the collection if it is not there."""
 
@@ -175,9 +181,22 @@ class Store(Protocol):
         """
 
     async def search(
-        self, vector: Sequence[float], owner: Owner, top_k: int, condition: Condition | None = None
+        self,
+        vector: Sequence[float],
+        owner: Owner,
+        top_k: int,
+        condition: Condition | None = None,
+        enough: int | None = None,
     ) -> list[Row]:
-        """The owner's ``top_k`` most similar memories that satisfy ``condition``, best first, with scores."""
+        """The owner's ``top_k`` most similar memories that satisfy ``condition``, best first, with scores.
+
+        Args:
+            vector: what they are to be similar to.
+            owner: whose.
+            top_k: how many at most.
+            condition: compiled filters.
+            enough: with so many the store is not asked again for the rest of ``top_k``; None: it is.
+        """
 
     async def page(
         self, owner: Owner, limit: int, offset: int = 0, condition: Condition | None = None

@@ -284,3 +284,43 @@ def test_a_block_does_not_show_its_config() -> None:
 def test_the_name_of_an_older_form_is_used_in_errors() -> None:
     with pytest.raises(CredentialError, match=r"^local_llm_json is not valid JSON"):
         read_block("llm", "{", "local_llm_json")
+
+
+# -- what is the plugin's own
+
+
+STORES = [
+    ("pgvector", {"connection_string": "postgresql://u:p@h/d"}),
+    *(("qdrant", {"path": "/m"}), ("chroma", {"path": "/m"}), ("faiss", {"path": "/m"}), ("milvus", {"url": "/m.db"})),
+]
+
+
+@pytest.mark.parametrize(("provider", "config"), STORES, ids=[provider for provider, _ in STORES])
+@pytest.mark.parametrize(("given", "means"), [(True, True), (False, False), ("false", False), (None, True)])
+def test_every_store_takes_keyword_order_and_mem0_never_sees_it(
+    provider: str, config: dict[str, Any], given: Any, means: bool
+) -> None:
+    read = read_block("vector_store", block(provider, **config, keyword_order=given))
+    assert read.keyword_order is means
+    assert read.config == read_block("vector_store", block(provider, **config)).config
+
+
+def test_keyword_order_is_yes_or_no() -> None:
+    pasted = block("qdrant", path="/m", keyword_order="often")
+    assert "config.keyword_order" in refusal("vector_store", pasted)
+
+
+def test_prefixes_are_taken_as_they_stand() -> None:
+    read = read_block("embedder", block("openai", **OPENAI, query_prefix="query: ", passage_prefix=""))
+    assert (read.query_prefix, read.passage_prefix, read.config) == ("query: ", "", OPENAI)
+    assert "config.query_prefix" in refusal("embedder", block("openai", **OPENAI, query_prefix=5))
+
+
+def test_blocks_that_do_not_use_them_are_known_by_the_same_digest_as_ever() -> None:
+    """Accepted writes belong to clients that are known by all fields of their blocks (``config/identity.py``)."""
+    plain = {"provider": "openai", "config": OPENAI, "timeout_s": None}
+    assert read_block("embedder", block("openai", **OPENAI)).model_dump() == plain
+    off = read_block("vector_store", block("qdrant", path="/m", keyword_order=False))
+    assert off.model_dump() == {"provider": "qdrant", "config": {"path": "/m"}, "timeout_s": None}
+    prefixed = read_block("embedder", block("openai", **OPENAI, query_prefix="q: "))
+    assert prefixed.model_dump() == {**plain, "query_prefix": "q: "}

@@ -52,14 +52,17 @@ class Collection:
         found = self._get(memory_id)
         return None if found is None else self._row(found)
 
-    def search(self, vector: Sequence[float], owner: Owner, top_k: int, condition: Condition | None) -> list[Row]:
+    def search(
+        self, vector: Sequence[float], owner: Owner, top_k: int, condition: Condition | None, enough: int | None = None
+    ) -> list[Row]:
         """See ``Store.search``."""
         query = self._vector(vector)
         if top_k < 1 or not self._storable(owner):
             return []
         asked = self._capped(top_k if condition is None else top_k * _GROWTH)
         rows, complete = self._nearest(query, owner, asked, condition)
-        wanted = top_k if complete or len(rows) >= top_k else self._reachable(owner, top_k, condition)
+        enough = top_k if enough is None else min(enough, top_k)
+        wanted = enough if complete or len(rows) >= enough else self._reachable(owner, enough, condition)
         while not complete and len(rows) < wanted:
             asked = self._capped(asked * _GROWTH)
             rows, complete = self._nearest(query, owner, asked, condition)

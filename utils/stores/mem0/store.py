@@ -36,6 +36,8 @@ class Mem0Store:
         build: makes the object in another way than the adapter would; it is given the shared client, or None.
     """
 
+    keyword_depth: Final = 100  # most engines copy every row they answer; benchmarks/README.md has what more would find
+
     def __init__(
         self,
         provider: str,
@@ -79,10 +81,15 @@ class Mem0Store:
         return await self._call(lambda collection: collection.get(memory_id))
 
     async def search(
-        self, vector: Sequence[float], owner: Owner, top_k: int, condition: Condition | None = None
+        self,
+        vector: Sequence[float],
+        owner: Owner,
+        top_k: int,
+        condition: Condition | None = None,
+        enough: int | None = None,
     ) -> list[Row]:
         """See ``Store.search``; all tries are one call on the engine's thread."""
-        return await self._call(lambda collection: collection.search(vector, owner, top_k, condition))
+        return await self._call(lambda collection: collection.search(vector, owner, top_k, condition, enough))
 
     async def search_batch(self, vectors: Sequence[Sequence[float]], owner: Owner, top_k: int) -> list[list[Row]]:
         """See ``Store.search_batch``; one after the other, in one call on the engine's thread."""

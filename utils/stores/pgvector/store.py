@@ -69,6 +69,7 @@ class PgvectorStore:
     """
 
     visible_after_s: Final = 0.0
+    keyword_depth: Final = 400  # all memories of most users; benchmarks/README.md has what more and fewer would find
 
     def __init__(
         self,
@@ -144,14 +145,19 @@ class PgvectorStore:
         return Row(found[0][0], found[0][1] if isinstance(found[0][1], dict) else {}) if found else None
 
     async def search(
-        self, vector: Sequence[float], owner: Owner, top_k: int, condition: Condition | None = None
+        self,
+        vector: Sequence[float],
+        owner: Owner,
+        top_k: int,
+        condition: Condition | None = None,
+        enough: int | None = None,
     ) -> list[Row]:
         """The nearest of the owner's matching memories: exactly for all but large owners."""
-        return (await self._nearest(self._reads, [vector], owner, top_k, condition))[0]
+        return (await self._nearest(self._reads, [vector], owner, top_k, condition, enough))[0]
 
     async def search_batch(self, vectors: Sequence[Sequence[float]], owner: Owner, top_k: int) -> list[list[Row]]:
         """The nearest to each vector, in one statement for all."""
-        return await self._nearest(self._writes, vectors, owner, top_k, None)
+        return await self._nearest(self._writes, vectors, owner, top_k, None, None)
 
     async def _nearest(
         self,
@@ -160,6 +166,7 @@ class PgvectorStore:
         owner: Owner,
         top_k: int,
         condition: Condition | None,
+        enough: int | None,
     ) -> list[list[Row]]:
         table = await self._collection(*vectors)
         if table is None or not vectors or top_k < 1 or not _storable(owner):
@@ -175,7 +182,7 @@ class PgvectorStore:
             large = True
         if large and await self._has_index(table):
             answers = _by_vector(owner, len(vectors), await self._execute(connections, nearest.by_index()))
-            if all(len(rows) == top_k for rows in answers):
+            if all(len(rows) >= min(top_k, enough or top_k) for rows in answers):
                 return answers
         return _by_vector(owner, len(vectors), await self._execute(connections, nearest.exactly()))
 

@@ -1,0 +1,105 @@
+"""The order of found memories: by similarity and by the words they share with the query, together.
+
+A vector finds what is meant, words find names, numbers and rare terms; an order by both finds more than either
+(benchmarks/README.md). The words are counted over the found rows alone, so this needs no index and works the same on
+every store, and there is no language in it: a text is compared by three letters at a time inside its words, by two
+characters at a time in Chinese, Japanese and Korean. Pure functions; the time grows linearly with the texts.
+
+**What a shared piece counts** is the square of its rarity, ``ln((n + 1) / (df + 0.5))``, where ``df`` of the ``n``
+rows have it. **keyword_score** is the share of the query's whole weight that a row has: pieces that no row has count in
+the whole, so a row that shares nothing but "what is the" stays near 0. **The order** is by the similarity, scaled to
+0..1 over the rows, plus :data:`KEYWORD_WEIGHT` times that share. Scaled, because embedders differ: the cosines of one
+lie between 0.1 and 0.6, of another between 0.8 and 0.9. Rank fusion has no such brake: it lets the list of words have
+its way also where the embedder is the better one.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+import unicodedata
+from collections.abc import Sequence
+from dataclasses import replace
+from operator import mul
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from utils.stores.protocol import Row
+
+KEYWORD_WEIGHT: Final = 1.5  # chosen on halves for tuning, benchmarks/README.md
+_QUERY_CHARS: Final = 600  # of longer queries the beginning gives the words
+_TEXT_CHARS: Final = 4_000  # of longer memories the beginning is compared
+_WITHOUT_SPACES: Final = "\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af\uf900-\ufaff"  # kana, han, hangul
+_WORD: Final = re.compile(f"[{_WITHOUT_SPACES}]+|[^\\W_{_WITHOUT_SPACES}]+")
+
+
+def by_similarity_and_keywords(query: str, rows: Sequence[Row]) -> list[Row]:
+    """``rows`` with their ``keyword_score``, best first; rows that are equally good stay in their order.
+
+    Args:
+        query: what was searched for.
+        rows: what was found, with similarities; the rarity of a word is counted over them.
+    """
+    shares = keyword_shares(query, [row.text for row in rows])
+    values = combined([row.score or 0.0 for row in rows], shares)
+    order = sorted(range(len(rows)), key=lambda index: -values[index])
+    return [replace(rows[index], keyword_score=shares[index]) for index in order]
+
+
+def combined(similarities: Sequence[float], shares: Sequence[float]) -> list[float]:
+    """What the order goes by: each similarity, scaled to 0..1 over all, and the weighed share of keywords.
+
+    Args:
+        similarities: 0..1 each.
+        shares: 0..1 each, of the same rows.
+    """
+    if not similarities:
+        return []
+    low = min(similarities)
+    span = max(similarities) - low or 1.0
+    return [
+        (similarity - low) / span + KEYWORD_WEIGHT * share
+        for similarity, share in zip(similarities, shares, strict=True)
+    ]
+
+
+def keyword_shares(query: str, texts: Sequence[str]) -> list[float]:
+    """Which share of the query's words each text has, by weight, 0..1.
+
+    Args:
+        query: any text in any language.
+        texts: what it is compared with, and over what rarity is counted.
+    """
+    pieces = _pieces(_folded(query[:_QUERY_CHARS]))
+    folded = [_folded(text[:_TEXT_CHARS]) for text in texts]
+    found = [[piece in text for text in folded] for piece in pieces]
+    weights = [_weight(sum(has), len(texts)) for has in found]
+    whole = sum(weights)
+    if whole <= 0.0:
+        return [0.0] * len(texts)
+    # A text has some of the pieces: rounding must not make it more than all of them.
+    return [min(1.0, sum(map(mul, weights, has)) / whole) for has in zip(*found, strict=True)]
+
+
+def _weight(having: int, rows: int) -> float:
+    """The square of the rarity of a piece that so many of the rows have; 0 for one that all have."""
+    return max(0.0, math.log((rows + 1) / (having + 0.5))) ** 2
+
+
+def _folded(text: str) -> str:
+    """``text`` without differences of case and width."""
+    return text.casefold() if text.isascii() else unicodedata.normalize("NFKC", text).casefold()
+
+
+def _pieces(folded: str) -> list[str]:
+    """The different pieces of a text's words, in their order. A word too short for a piece is one itself where it is
+    a number; other such words are mostly articles, and would be found inside any longer one.
+    """
+    pieces: dict[str, None] = {}
+    for word in _WORD.findall(folded):
+        width = 2 if word[0] > "\u3000" else 3
+        if len(word) < width and (width == 2 or word.isdecimal()):
+            pieces[word] = None
+        for start in range(len(word) - width + 1):
+            pieces[word[start : start + width]] = None
+    return list(pieces)
