@@ -56,9 +56,9 @@ class _Commands:
         """Search one user's memories for each text."""
         return await _timed([self._search(text, user_id) for text in texts], in_flight)
 
-    async def found(self, texts: list[str], user_id: str) -> list[list[str]]:
+    async def found(self, texts: list[str], user_id: str, top_k: int) -> list[list[str]]:
         """The ids of the memories each search finds."""
-        results = [await self._search(text, user_id)() for text in texts]
+        results = [await self._search(text, user_id, top_k)() for text in texts]
         return [[found["id"] for found in result["results"]] for result in results]
 
     async def add(self, texts: list[str], user_ids: list[str], in_flight: int) -> dict[str, Any]:
@@ -80,8 +80,8 @@ class _Commands:
         await adding
         return {"times_s": times_s, "wall_s": time.perf_counter() - started}
 
-    def _search(self, text: str, user_id: str) -> Call:
-        return partial(self._memory.search, text, filters={"user_id": user_id}, top_k=5)
+    def _search(self, text: str, user_id: str, top_k: int = 5) -> Call:
+        return partial(self._memory.search, text, filters={"user_id": user_id}, top_k=top_k)
 
     def _adds(self, texts: list[str], user_ids: list[str]) -> list[Call]:
         pairs = zip(texts, user_ids, strict=True)

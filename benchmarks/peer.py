@@ -58,9 +58,9 @@ class Mem0Peer:
         """Search one user's memories for each text, ``in_flight`` at a time."""
         return Timing(**self._do("search", texts=list(texts), user_id=user_id, in_flight=in_flight))
 
-    def found(self, texts: Sequence[str], user_id: str) -> list[list[str]]:
+    def found(self, texts: Sequence[str], user_id: str, top_k: int = 5) -> list[list[str]]:
         """The ids of the memories each search finds, best first."""
-        found: list[list[str]] = self._do("found", texts=list(texts), user_id=user_id)
+        found: list[list[str]] = self._do("found", texts=list(texts), user_id=user_id, top_k=top_k)
         return found
 
     def add(self, texts: Sequence[str], user_ids: Sequence[str], in_flight: int) -> Timing:
