@@ -20,6 +20,7 @@ import re
 import unicodedata
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import chain, zip_longest
 from operator import mul
 from typing import TYPE_CHECKING, Final
 
@@ -44,6 +45,28 @@ def by_similarity_and_keywords(query: str, rows: Sequence[Row]) -> list[Row]:
     values = combined([row.score or 0.0 for row in rows], shares)
     order = sorted(range(len(rows)), key=lambda index: -values[index])
     return [replace(rows[index], keyword_score=shares[index]) for index in order]
+
+
+def nearest_in_turns(queries: Sequence[str], found: Sequence[Sequence[Row]], most: int) -> list[Row]:
+    """The rows nearest to any of the queries: the most similar, the one with most words in common, the second of
+    either, and so on; each row once.
+
+    Args:
+        queries: parts of one text.
+        found: what was found for each, with similarities.
+        most: how many rows at most.
+    """
+    similar: dict[str, Row] = {}
+    shares: dict[str, float] = {}
+    for query, rows in zip(queries, found, strict=True):
+        for row, share in zip(rows, keyword_shares(query, [row.text for row in rows]), strict=True):
+            shares[row.id] = max(share, shares.get(row.id, 0.0))
+            if row.id not in similar or (row.score or 0.0) > (similar[row.id].score or 0.0):
+                similar[row.id] = row
+    by_vector = sorted(similar.values(), key=lambda row: (-(row.score or 0.0), row.id))
+    by_words = sorted((row for row in by_vector if shares[row.id] > 0.0), key=lambda row: -shares[row.id])
+    in_turns = chain.from_iterable(zip_longest(by_vector, by_words))
+    return list({row.id: row for row in in_turns if row is not None}.values())[:most]
 
 
 def combined(similarities: Sequence[float], shares: Sequence[float]) -> list[float]:

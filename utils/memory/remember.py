@@ -21,6 +21,7 @@ from utils.memory import prompts
 from utils.memory.ask import ask
 from utils.memory.observed import observed, time_of_change
 from utils.memory.plan import Change, Plan, with_vectors
+from utils.memory.ranking import nearest_in_turns
 from utils.memory.related import UNRELATED, is_unrelated, shares_words
 from utils.memory.requests import MAX_MEMORY_CHARS, Add, Delete, Update, WriteRequest
 from utils.stores.protocol import Owner, Row
@@ -35,6 +36,7 @@ _log = logging.getLogger(__name__)
 
 CANDIDATES: Final = 20  # stored memories shown to the model with a message (ARCHITECTURE, decision 3)
 _CANDIDATES_PER_WINDOW: Final = 10
+_COMPARED: Final = 100  # of the most similar to a short message the words are compared, as in a search
 _LONG_CHARS: Final = 20_000  # such a text takes a millisecond; the way to another thread and back a tenth of one
 _IDS: Final = uuid.UUID("6f2c1a52-6f0e-4d52-9a37-5d1f3c0f7d10")  # namespace of memory ids derived from a write
 
@@ -69,16 +71,15 @@ async def _plan_add(models: Models, store: Store, write_id: str, owner: Owner, r
 
 
 async def _candidates(models: Models, store: Store, owner: Owner, texts: Sequence[str]) -> list[Row]:
-    """The stored memories most similar to any part of ``texts``, best first."""
+    """The stored memories most similar to any part of ``texts``, in turns by vector and by words, best first.
+
+    A memory that says nearly the same is the first of one of the two orders, and so is always among them.
+    """
     said = "\n".join(texts)
     pieces = await _off_loop(lambda: windows(said), len(said))
     vectors = await models.embed_batch(pieces)
-    found = await store.search_batch(vectors, owner, _CANDIDATES_PER_WINDOW)
-    best: dict[str, Row] = {}
-    for row in (row for rows in found for row in rows):
-        if row.id not in best or (row.score or 0) > (best[row.id].score or 0):
-            best[row.id] = row
-    return sorted(best.values(), key=lambda row: (-(row.score or 0), row.id))[:CANDIDATES]
+    depth = max(_CANDIDATES_PER_WINDOW, _COMPARED // max(len(pieces), 1))
+    return nearest_in_turns(pieces, await store.search_batch(vectors, owner, depth), CANDIDATES)
 
 
 async def _off_loop[T](work: Callable[[], T], chars: int) -> T:

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from utils.memory import ranking
-from utils.memory.ranking import by_similarity_and_keywords, combined, keyword_shares
+from utils.memory.ranking import by_similarity_and_keywords, combined, keyword_shares, nearest_in_turns
 from utils.stores.protocol import Row
 
 TEXTS = st.lists(st.text(max_size=40), max_size=12)
@@ -111,3 +111,29 @@ def test_how_much_is_compared_is_bounded() -> None:
     assert keyword_shares("biscuit", [long, "y"]) == [0.0, 0.0]
     assert len(ranking._pieces("".join(map(chr, range(0x4E00, 0x4E00 + ranking._QUERY_CHARS))))) < ranking._QUERY_CHARS
     assert keyword_shares("a " * ranking._QUERY_CHARS + "biscuit", ["biscuit", "y"]) == [0.0, 0.0]
+
+
+# -- candidates for reconciling
+
+
+def test_the_most_similar_by_vector_and_by_words_come_in_turns() -> None:
+    found = rows(("a", 0.9), ("b", 0.8), ("c", 0.7), ("has a whippet named Biscuit", 0.1), ("Biscuit sleeps", 0.2))
+    in_turns = [row.text for row in nearest_in_turns(["My whippet is called Biscuit"], [found], 20)]
+    assert in_turns == ["a", "has a whippet named Biscuit", "b", "Biscuit sleeps", "c"]
+
+
+@given(TEXTS, st.integers(1, 8))
+def test_a_near_twin_is_always_a_candidate(texts: list[str], most: int) -> None:
+    said = "My whippet is called Biscuit"
+    found = rows(*((text, 0.9) for text in texts), ("my whippet is called biscuit!", 0.0))
+    twin = found[-1].id
+    assert twin in [row.id for row in nearest_in_turns([said], [found], most + 1)][:2]
+
+
+@given(st.lists(TEXTS, min_size=1, max_size=4), st.integers(1, 20))
+def test_candidates_are_each_there_once_and_the_most_similar_leads(found: list[list[str]], most: int) -> None:
+    lists = [[Row(text, {"data": text}, len(text) / 40) for text in dict.fromkeys(texts)] for texts in found]
+    in_turns = nearest_in_turns(["said"] * len(lists), lists, most)
+    every = {row.id: row for rows in lists for row in rows}
+    assert len({row.id for row in in_turns}) == len(in_turns) == min(most, len(every))
+    assert not in_turns or in_turns[0].score == max(row.score or 0.0 for row in every.values())
