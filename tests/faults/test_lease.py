@@ -6,7 +6,7 @@ from playground.stand_in_model import StandInModel
 from tests.faults.conftest import Site
 from tests.faults.ledger import PostgresLedger, carried_out, wait_until
 from tests.faults.test_stall import lost_leases
-from utils.queue.worker import LEASE_S
+from utils.queue.lease import LEASE_S
 
 
 def test_a_model_call_longer_than_a_lease_is_made_once_with_another_process_waiting(

@@ -163,7 +163,7 @@ class _Pen:
     def text(self, x: float, y: float, text: str, size: int, colour: str, anchor: str = "la") -> float:
         """Write ``text``; where it ends, from its beginning at ``x``."""
         font = ImageFont.load_default(size * _OVERSAMPLED)
-        self._drawing.text(self._scaled(x, y), text, colour, font, anchor)
+        self._drawing.text((x * _OVERSAMPLED, y * _OVERSAMPLED), text, colour, font, anchor)
         return x + font.getlength(text) / _OVERSAMPLED
 
     def line(self, x1: float, y1: float, x2: float, y2: float, colour: str, width: int = 2) -> None:

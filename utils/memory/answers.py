@@ -55,11 +55,13 @@ class ModelAnswer:
         dropped: how many UPDATEs and DELETEs named an id that was not offered; no change stands for them.
         left_out: what was wrong with a part of the answer that carries words and could not be used; empty when none
             was.
+        calls: how often the model was asked for it.
     """
 
     changes: list[ProposedChange]
     dropped: int = 0
     left_out: str = ""
+    calls: int = 1
 
 
 def read(raw: str | dict[str, Any] | None, offered_ids: Collection[str], with_types: bool = False) -> ModelAnswer:

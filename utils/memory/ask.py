@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Collection
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from utils.aio.blocking import run_blocking, run_in_executor
 from utils.errors import UnusableAnswer
-from utils.memory.answers import ModelAnswer, ProposedChange, ShapeError, read
+from utils.memory.answers import ModelAnswer, ShapeError, read
 from utils.memory.prompts import corrected
 
 if TYPE_CHECKING:
@@ -19,7 +20,7 @@ _log = logging.getLogger(__name__)
 
 async def ask(
     model: ChatModel, messages: list[dict[str, str]], offered_ids: Collection[str], with_types: bool = False
-) -> list[ProposedChange]:
+) -> ModelAnswer:
     """Ask the model what to change, and once more with what was wrong when its answer cannot be used in full.
 
     Args:
@@ -29,7 +30,7 @@ async def ask(
         with_types: the answer carries types, dates and steps (a conversation's does).
 
     Returns:
-        The changes; none when nothing is worth keeping.
+        What it asks for; no changes when nothing is worth keeping.
 
     Raises:
         UnusableAnswer: neither answer was usable. An empty list never stands for that.
@@ -45,13 +46,13 @@ async def ask(
     if problem:
         _log.warning("the model's answer could not be used (%s); asking once more", problem)
         second = await run_in_executor(model.generate, corrected(messages, first, problem))
-        answer = await run_blocking(_read_last, second, offered_ids, with_types)
+        answer = replace(await run_blocking(_read_last, second, offered_ids, with_types), calls=2)
         if answer.left_out:
             kept = len(answer.changes)
             _log.warning("a part of the model's answer was left out (%s); %d changes are taken", answer.left_out, kept)
     if answer.dropped:
         _log.warning("changes of memories that were not offered to the model, dropped: %d", answer.dropped)
-    return answer.changes
+    return answer
 
 
 def _read_last(raw: str, offered_ids: Collection[str], with_types: bool) -> ModelAnswer:

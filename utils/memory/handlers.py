@@ -1,4 +1,4 @@
-"""How the queue's writes change memories: the handlers of add, update, delete and delete_all.
+"""How the queue's writes change memories: the handlers of add, chunk, update, delete and delete_all.
 
 Each has the effect of once however often it is called. What a write does is decided once (the plan), committed, and
 then applied. Where memories and state share one PostgreSQL, applying is part of the transaction that finishes the
@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Final, cast
 
@@ -20,10 +21,11 @@ from utils.errors import CannotList, ServiceUnavailable, TimedOut
 from utils.memory import remember
 from utils.memory.plan import Change, Plan, apply, transaction
 from utils.memory.recall_log import EVERY_S
-from utils.memory.requests import VERSION, Add, Delete, DeleteAll, Update, WriteRequest, read
+from utils.memory.requests import VERSION, Add, Chunk, Delete, DeleteAll, Update, WriteRequest, read
 from utils.messages import Sentence
-from utils.queue.handler import Handler, Outcome, QueueLease
-from utils.state import erasure, history, queues, recalls, writes
+from utils.queue.handler import Handler, Outcome, QueueLease, Step
+from utils.state import erasure, history, queues, recalls, tasks, writes
+from utils.state.tasks import Counts
 from utils.stores.protocol import Owner, Row, RowChanges, TransactionalStore
 
 if TYPE_CHECKING:
@@ -42,12 +44,12 @@ _WAIT_FACTOR: Final = 3  # how much longer than it promises a store may show wha
 _LOOK_AGAIN_S: Final = 1.0
 _RECALLS_RECORDED_S: Final = 3 * EVERY_S  # by then every process has recorded what was recalled before
 # What a delete_all of the whole user makes pointless, and what a delete_all of one agent's memories does.
-SUPERSEDED_BY_DELETE_ALL: Final = (Add.kind, Update.kind, Delete.kind)
-SUPERSEDED_BY_DELETE_ALL_OF_AGENT: Final = (Add.kind,)
+SUPERSEDED_BY_DELETE_ALL: Final = (Add.kind, Chunk.kind, Update.kind, Delete.kind)
+SUPERSEDED_BY_DELETE_ALL_OF_AGENT: Final = (Add.kind, Chunk.kind)
 
 
 def handlers(models: Models, store: Store, state: StateStore) -> Mapping[str, Handler]:
-    """The handlers of one credential set, by kind of write."""
+    """The handlers of one credential set, by kind of write; all but that of chunks."""
     change = ChangeHandler(models, store, state)
     return {Add.kind: change, Update.kind: change, Delete.kind: change, DeleteAll.kind: DeleteAllHandler(store, state)}
 
@@ -75,11 +77,16 @@ class ChangeHandler:
             newer = ", ".join(plan.newer)
             _log.warning("write %s is older than memories it would change; they stay as they are: %s", write.id, newer)
         result = {"stored_already": dict(plan.stored_already), "newer": list(plan.newer)}
+        counted = self._counted(write, plan)
         if (shared := shared_database(self._store, self._state)) is not None:
             send = await transaction(plan, shared, owner)
-            return Outcome(result, (lambda conn: _record(conn, lease, write, send(_cursor(conn))),))
+            return Outcome(result, (lambda conn: _record(conn, lease, write, send(_cursor(conn))), *counted))
         applied = await apply(plan, self._store, owner, lease.must_be_held)
-        return Outcome(result, (lambda conn: _record(conn, lease, write, applied),))
+        return Outcome(result, (lambda conn: _record(conn, lease, write, applied), *counted))
+
+    def _counted(self, _write: Write, _plan: Plan) -> Iterable[Step]:
+        """What else is committed with the end of a write."""
+        return ()
 
     async def _plan(self, write: Write, lease: QueueLease) -> Plan:
         """The committed plan: the one there is, or a new one. An empty one is not committed: it repeats nothing."""
@@ -105,6 +112,21 @@ class ChangeHandler:
                 return await remember.plan(self._models, self._store, write.id, write.user_id, request)
         except TimeoutError as exc:
             raise TimedOut("error_timeout", seconds=f"{patience_s:g}") from exc
+
+
+class ChunkHandler(ChangeHandler):
+    """Carries out a chunk of a conversation, and adds what became of it to its task's counts."""
+
+    def _counted(self, write: Write, plan: Plan) -> Iterable[Step]:
+        types = Counter(change.metadata.get("memory_subtype") for change in plan.changes)
+        counts = Counts(
+            semantic=types["semantic"],
+            episodic=types["episodic"],
+            procedural=types["procedural"],
+            llm_calls=plan.model_calls,
+        )
+        task_id = str(write.payload["task_id"])
+        return (lambda conn: tasks.count(conn, task_id, write.user_id, counts),)
 
 
 class DeleteAllHandler:

@@ -21,11 +21,16 @@ from utils.aio.gather import gather
 from utils.aio.lanes import Lane
 from utils.errors import NotFound, Overloaded, Superseded, WriteFailed
 from utils.memory import recall
-from utils.memory.handlers import SUPERSEDED_BY_DELETE_ALL, SUPERSEDED_BY_DELETE_ALL_OF_AGENT, handlers
+from utils.memory.handlers import (
+    SUPERSEDED_BY_DELETE_ALL,
+    SUPERSEDED_BY_DELETE_ALL_OF_AGENT,
+    ChunkHandler,
+    handlers,
+)
 from utils.memory.observed import observed
 from utils.memory.recall import Page
 from utils.memory.recall_log import RecallLog
-from utils.memory.requests import VERSION, Add, Delete, DeleteAll, Update, WriteRequest, WriteResult
+from utils.memory.requests import VERSION, Add, Chunk, Delete, DeleteAll, Update, WriteRequest, WriteResult
 from utils.models.models import Models
 from utils.queue.handler import Handler, Service
 from utils.queue.worker import Worker
@@ -41,6 +46,7 @@ if TYPE_CHECKING:
     from utils.config.settings import Settings
     from utils.stores.filters import Condition
 
+EXTRACTION_MAX_CONCURRENT_USERS: Final = 5  # SPEC 5; chunks of so many users are carried out at once
 _RECHECK_S: Final = 1.0  # synchronous mode: how often to look whether another process has carried the write out
 
 
@@ -76,6 +82,10 @@ class Memory:
         self._worker = worker
         carried_out_by = {**handlers(self.models, store, state), **more_handlers}
         self._service = Service(settings.identity.client, carried_out_by, self._writes, settings.log_level)
+        # A lane of their own: a nightly extraction neither holds up nor refuses people's writes.
+        self._chunks = Lane("chunks", EXTRACTION_MAX_CONCURRENT_USERS)
+        chunk = {Chunk.kind: ChunkHandler(self.models, store, state)}
+        self._chunk_service = Service(settings.identity.client, chunk, self._chunks, settings.log_level)
 
     async def open(self) -> None:
         """Have accepted writes carried out, those that earlier processes left as well. Cheap when that is so already.
@@ -84,10 +94,11 @@ class Memory:
             ServiceError: the state store failed.
         """
         await self._worker.serve(self._service)
+        await self._worker.serve(self._chunk_service)
 
     async def take_up_failed(self) -> None:
         """Try again what failed under these very credentials: they have just been validated."""
-        await self._worker.take_up(self._service, own=True)
+        await self._worker.take_up(self._service, own=True)  # of these credentials, whichever kind
 
     async def has_work(self) -> bool:
         """Whether writes accepted under these credentials are still to be carried out."""
@@ -96,10 +107,13 @@ class Memory:
     async def close(self, drain_s: float) -> None:
         """Let running calls and writes end for ``drain_s`` seconds, then close what is this set's alone. Idempotent."""
         await asyncio.gather(
-            self._worker.leave(self._service, drain_s), self._reads.drain(drain_s), self._writes.drain(drain_s)
+            self._worker.leave(self._service, drain_s),
+            self._worker.leave(self._chunk_service, drain_s),
+            self._reads.drain(drain_s),
+            self._writes.drain(drain_s),
         )
-        self._reads.close()
-        self._writes.close()
+        for lane in (self._reads, self._writes, self._chunks):
+            lane.close()
         self.models.close()
 
     # -- reads
@@ -269,9 +283,9 @@ class Memory:
         async with self._writes.enter():
             await self._accept(write, request)
         if self.settings.async_mode:
-            after_answer(self._worker.wake)
+            after_answer(lambda: self._worker.wake(self._service))
             return WriteResult(write.id)
-        self._worker.wake()
+        self._worker.wake(self._service)
         return await self._outcome(write.id)
 
     async def _accept(self, write: writes.NewWrite, request: WriteRequest) -> None:

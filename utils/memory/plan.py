@@ -114,11 +114,13 @@ class Plan:
         changes: in the order they are made; none when there is nothing to do.
         stored_already: ids of memories that hold a text of the write as it is, by the text's role.
         newer: ids of memories that would have been replaced or deleted, but hold what was said later.
+        model_calls: how often the model was asked for it.
     """
 
     changes: tuple[Change, ...] = ()
     stored_already: Mapping[str, str] = field(default_factory=dict)
     newer: tuple[str, ...] = ()
+    model_calls: int = 0
 
     def to_json(self) -> dict[str, Any]:
         """The plan as the state store keeps it."""
@@ -128,13 +130,15 @@ class Plan:
             "changes": changes,
             "stored_already": dict(self.stored_already),
             "newer": list(self.newer),
+            "model_calls": self.model_calls,
         }
 
     @classmethod
     def from_json(cls, plain: Mapping[str, Any]) -> Self:
         """The inverse of :meth:`to_json`."""
         changes = tuple(Change.from_json(change) for change in plain["changes"])
-        return cls(changes, plain.get("stored_already", {}), tuple(plain.get("newer", ())))
+        newer, calls = tuple(plain.get("newer", ())), plain.get("model_calls", 0)
+        return cls(changes, plain.get("stored_already", {}), newer, calls)
 
 
 def _storable(foreign: object) -> str | None:

@@ -10,11 +10,11 @@ from __future__ import annotations
 
 import logging
 import uuid
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from itertools import islice
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from utils.aio.blocking import run_blocking
 from utils.memory import prompts
@@ -23,7 +23,7 @@ from utils.memory.observed import observed, time_of_change
 from utils.memory.plan import Change, Plan, with_vectors
 from utils.memory.ranking import nearest_in_turns
 from utils.memory.related import UNRELATED, is_unrelated, shares_words
-from utils.memory.requests import MAX_MEMORY_CHARS, Add, Delete, Update, WriteRequest
+from utils.memory.requests import MAX_MEMORY_CHARS, Add, Chunk, Delete, Said, Update, WriteRequest
 from utils.stores.protocol import Owner, Row
 from utils.text import normalized, windows
 
@@ -56,6 +56,8 @@ async def plan(models: Models, store: Store, write_id: str, owner_id: str, reque
     """
     if isinstance(request, Add):
         return await _plan_add(models, store, write_id, Owner(owner_id, request.agent_id), request)
+    if isinstance(request, Chunk):
+        return await _plan_chunk(models, store, write_id, Owner(owner_id, request.agent_id), request)
     if isinstance(request, Update):
         return await _plan_update(models, store, owner_id, request)
     if isinstance(request, Delete):
@@ -67,7 +69,23 @@ async def _plan_add(models: Models, store: Store, write_id: str, owner: Owner, r
     if not request.infer:
         return await _plan_verbatim(models, store, write_id, owner, request)
     candidates = await _candidates(models, store, owner, [text for text in (request.user, request.assistant) if text])
-    return await _checked(models, write_id, request, await _inferred(models, write_id, request, candidates))
+    said = [prompts.Turn("user", request.user, None), prompts.Turn("assistant", request.assistant, None)]
+    turns = [turn for turn in said if turn.text]
+    return await _checked(models, write_id, request, await _inferred(models, write_id, request, turns, candidates))
+
+
+async def _plan_chunk(models: Models, store: Store, write_id: str, owner: Owner, request: Chunk) -> Plan:
+    turns = [turn for said in request.said for turn in _turns(said)]
+    candidates = await _candidates(models, store, owner, [turn.text for turn in turns])
+    return await _checked(models, write_id, request, await _inferred(models, write_id, request, turns, candidates))
+
+
+def _turns(said: Said) -> Iterator[prompts.Turn]:
+    at = datetime.fromtimestamp(said.at).astimezone()  # the days are those of this place
+    if said.user:
+        yield prompts.Turn("user", said.user, at)
+    if said.assistant:
+        yield prompts.Turn("assistant", said.assistant, at)
 
 
 async def _candidates(models: Models, store: Store, owner: Owner, texts: Sequence[str]) -> list[Row]:
@@ -87,18 +105,28 @@ async def _off_loop[T](work: Callable[[], T], chars: int) -> T:
     return await run_blocking(work) if chars > _LONG_CHARS else work()
 
 
-async def _inferred(models: Models, write_id: str, request: Add, candidates: Sequence[Row]) -> Plan:
+async def _inferred(
+    models: Models, write_id: str, request: Add | Chunk, turns: Sequence[prompts.Turn], candidates: Sequence[Row]
+) -> Plan:
     """Ask the model once what to remember of the messages."""
-    now, said_at = datetime.now(UTC), datetime.fromisoformat(request.said_at)
-    said = [prompts.Turn("user", request.user, None), prompts.Turn("assistant", request.assistant, None)]
-    turns = [turn for turn in said if turn.text]
+    now = datetime.now(UTC)
     offered = {str(index): row for index, row in enumerate(candidates)}
     shown = prompts.offer([(row.text, _date_shown(row, request.said_at, now)) for row in candidates])
     chars = sum(len(turn.text) for turn in turns)
-    messages = await _off_loop(lambda: prompts.added_message(turns, shown, said_at, request.instructions), chars)
-    answered = await ask(await models.chat_model(), messages, offered.keys())
+    messages = await _off_loop(lambda: _asking(request, turns, shown), chars)
+    answer = await ask(await models.chat_model(), messages, offered.keys(), with_types=isinstance(request, Chunk))
     cut_ids = {memory.short_id for memory in shown if memory.cut}
-    return reconcile(answered, offered, request, write_id, now, cut_ids)
+    reconciled = reconcile(answer.changes, offered, request, write_id, now, cut_ids)
+    return replace(reconciled, model_calls=answer.calls)
+
+
+def _asking(
+    request: Add | Chunk, turns: Sequence[prompts.Turn], shown: Sequence[prompts.Offered]
+) -> list[dict[str, str]]:
+    said_at = datetime.fromisoformat(request.said_at)
+    if isinstance(request, Chunk):
+        return prompts.conversation(turns, shown, said_at.astimezone(), None)
+    return prompts.added_message(turns, shown, said_at, request.instructions)
 
 
 def _date_shown(row: Row, said_at: str, now: datetime) -> str | None:
@@ -114,7 +142,7 @@ def _date_shown(row: Row, said_at: str, now: datetime) -> str | None:
 def reconcile(
     answered: Iterable[ProposedChange],
     offered: dict[str, Row],
-    request: Add,
+    request: Add | Chunk,
     write_id: str,
     now: datetime,
     cut_ids: Collection[str] = (),
@@ -145,9 +173,9 @@ def reconcile(
         elif row is not None and answer.event == "DELETE":
             changes.append(deletion(row, request.at, time))
         elif row is not None and answer.memory not in cut_ids:
-            changes.append(_update(row, answer.text, request, time))
+            changes.append(_update(row, answer.text, request, time, request.metadata_of(answer)))
         else:
-            changes.append(_add(_new_id(write_id, answer.text), answer.text, request))
+            changes.append(_add(_new_id(write_id, answer.text), answer.text, request, request.metadata_of(answer)))
     return Plan(tuple(changes), newer=tuple(newer))
 
 
@@ -170,7 +198,7 @@ async def _plan_verbatim(models: Models, store: Store, write_id: str, owner: Own
         if known is not None:
             stored_already[role] = known
         else:
-            added = _add(_new_id(write_id, f"{role}: {text}"), text, request, role=role)
+            added = _add(_new_id(write_id, f"{role}: {text}"), text, request, metadata)
             changes.append(replace(added, vector=tuple(vector)))
     return Plan(tuple(changes), stored_already)
 
@@ -182,14 +210,13 @@ def _new_id(write_id: str, text: str) -> str:
     return str(uuid.uuid5(_IDS, f"{write_id}/{text}"))
 
 
-def _add(memory_id: str, text: str, request: Add, role: str | None = None) -> Change:
-    metadata = {**request.metadata} if role is None else {**request.metadata, "role": role}
+def _add(memory_id: str, text: str, request: Add | Chunk, metadata: Mapping[str, Any]) -> Change:
     return Change(
         "ADD",
         memory_id,
         text[:MAX_MEMORY_CHARS],
         None,
-        metadata,
+        dict(metadata),
         request.at,
         request.at,
         request.agent_id,
@@ -197,14 +224,16 @@ def _add(memory_id: str, text: str, request: Add, role: str | None = None) -> Ch
     )
 
 
-def _update(row: Row, text: str, request: Add | Update, said_at: str | None) -> Change:
+def _update(
+    row: Row, text: str, request: Add | Chunk | Update, said_at: str | None, metadata: Mapping[str, Any]
+) -> Change:
     created_at = row.created_at or request.at
     return Change(
         "UPDATE",
         row.id,
         text[:MAX_MEMORY_CHARS],
         row.text,
-        dict(request.metadata),
+        dict(metadata),
         created_at,
         request.at,
         row.agent_id,
@@ -229,7 +258,7 @@ async def _plan_update(models: Models, store: Store, owner_id: str, request: Upd
     time = time_of_change(row, request.said_at, datetime.now(UTC))
     if time is None:
         return Plan(newer=(row.id,))
-    return await _embedded(models, Plan((_update(row, request.text, request, time),)))
+    return await _embedded(models, Plan((_update(row, request.text, request, time, request.metadata),)))
 
 
 async def _plan_delete(store: Store, owner_id: str, request: Delete) -> Plan:
@@ -240,7 +269,7 @@ async def _plan_delete(store: Store, owner_id: str, request: Delete) -> Plan:
     return Plan(newer=(row.id,)) if time is None else Plan((deletion(row, request.at, time),))
 
 
-async def _checked(models: Models, write_id: str, request: Add, plan: Plan) -> Plan:
+async def _checked(models: Models, write_id: str, request: Add | Chunk, plan: Plan) -> Plan:
     """The model's plan with vectors. An UPDATE with nothing of the memory it would replace becomes an ADD beside it."""
     doubtful = [change for change in plan.changes if change.event == "UPDATE" and not _keeps_words(change)]
     if not doubtful:
@@ -258,7 +287,7 @@ async def _checked(models: Models, write_id: str, request: Add, plan: Plan) -> P
             return change
         _log.warning("a new text has nothing to do with memory %s; it is added beside it", change.memory_id)
         text = change.text or ""
-        return replace(_add(_new_id(write_id, text), text, request), vector=change.vector)
+        return replace(_add(_new_id(write_id, text), text, request, change.metadata), vector=change.vector)
 
     return replace(plan, changes=tuple(map(checked, changes)))
 

@@ -6,9 +6,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Self
 
 if TYPE_CHECKING:
+    from utils.memory.answers import ProposedChange
     from utils.state.history import Entry
 
 # Of the form of requests and plans. A process carries out older ones, too, and leaves newer ones to newer processes.
@@ -81,6 +83,66 @@ class Add(WriteRequest):
     infer: bool = True
     instructions: str | None = None
 
+    def metadata_of(self, _answer: ProposedChange) -> Mapping[str, Any]:
+        """What is stored with a memory the model asks for."""
+        return self.metadata
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """One turn of a conversation: ``at`` is its epoch second; a text is blank where there is none."""
+
+    id: str
+    at: int
+    user: str
+    assistant: str
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk(WriteRequest):
+    """Remember a part of a conversation.
+
+    Attributes:
+        agent_id: the app; the memories belong to it.
+        conversation_id: whose part it is.
+        said: the turns, oldest first; at least one.
+        task_id: the extraction that took it, and counts what becomes of it.
+    """
+
+    kind: ClassVar[str] = "chunk"
+
+    agent_id: str = ""
+    conversation_id: str = ""
+    said: Sequence[Said] = ()
+    task_id: str = ""
+
+    @property
+    def said_at(self) -> str:
+        """See the base: the time of the last turn."""
+        return datetime.fromtimestamp(self.said[-1].at, UTC).isoformat()
+
+    def metadata_of(self, answer: ProposedChange) -> Mapping[str, Any]:
+        """What is stored with a memory the model asks for: what it is, and where it comes from."""
+        source = {
+            "conversation_id": self.conversation_id,
+            "first_message_id": self.said[0].id,
+            "last_message_id": self.said[-1].id,
+        }
+        metadata: dict[str, Any] = {"memory_origin": "implicit", "source": source}
+        if answer.type:
+            metadata["memory_subtype"] = answer.type
+        if answer.date:
+            metadata["date"] = answer.date
+        if answer.steps:
+            metadata["steps"] = list(answer.steps)
+        return metadata
+
+    @classmethod
+    def from_json(cls, plain: Mapping[str, Any]) -> Self:
+        """See the base."""
+        fields = {name: value for name, value in plain.items() if name not in ("v", "said")}
+        return cls(**fields, said=tuple(Said(**one) for one in plain["said"]))
+
 
 @dataclass(frozen=True, slots=True)
 class Update(WriteRequest):
@@ -112,7 +174,7 @@ class DeleteAll(WriteRequest):
     purge_history: bool = False
 
 
-_KINDS: dict[str, type[WriteRequest]] = {kind.kind: kind for kind in (Add, Update, Delete, DeleteAll)}
+_KINDS: dict[str, type[WriteRequest]] = {kind.kind: kind for kind in (Add, Chunk, Update, Delete, DeleteAll)}
 
 
 def read(kind: str, payload: Mapping[str, Any]) -> WriteRequest:

@@ -8,13 +8,19 @@ runs while the machine sleeps.
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Final
 
-from utils.errors import LeaseLost
+from utils.errors import LeaseLost, ServiceError
 
+_log = logging.getLogger(__name__)
+
+LEASE_S: Final = 10.0  # what a dead holder had is another's after this long
+RENEW_S: Final = 3.0
+RENEW_TIMEOUT_S: Final = 3.0  # a state store that is silent must not keep the next try waiting
 _MARGIN_S: Final = 1.5  # a change that was begun just before the end may take so long to arrive
 # Linux's CLOCK_MONOTONIC stands still while the machine sleeps; the database's clock does not.
 _CLOCK: Final = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
@@ -76,6 +82,32 @@ class Lease[C]:
             raise
         finally:
             self._deadline = None
+
+    @asynccontextmanager
+    async def kept_alive(self, renew: Callable[[], Awaitable[bool]]) -> AsyncIterator[None]:
+        """Run the body like :meth:`held`, and renew the lease beside it, each time for :data:`LEASE_S`.
+
+        Args:
+            renew: asks the database to extend the lease; False when it is lost. Its own time is over soon then.
+        """
+        async with self.held():
+            renewing = asyncio.create_task(self._renew(renew))
+            try:
+                yield
+            finally:
+                renewing.cancel()
+                await asyncio.gather(renewing, return_exceptions=True)
+
+    async def _renew(self, renew: Callable[[], Awaitable[bool]]) -> None:
+        while True:
+            await asyncio.sleep(RENEW_S)
+            asked_at = now_s()
+            try:
+                async with asyncio.timeout(RENEW_TIMEOUT_S):
+                    if await renew():
+                        self.renewed(asked_at, LEASE_S)
+            except (ServiceError, TimeoutError):  # a task in the background; the lease's end says when it is too late
+                _log.warning("a lease could not be renewed; trying again")
 
     def _loop_time(self) -> float:
         return asyncio.get_running_loop().time() + self._ends_at - now_s()

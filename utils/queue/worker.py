@@ -23,7 +23,7 @@ from utils import log
 from utils.errors import LeaseLost, Overloaded, PluginError, ServiceError, Superseded
 from utils.queue import retry
 from utils.queue.handler import Outcome, QueueLease, Service
-from utils.queue.lease import Lease, now_s
+from utils.queue.lease import LEASE_S, RENEW_S, RENEW_TIMEOUT_S, Lease, now_s
 from utils.state import parked, queues, scopes, workers, writes
 from utils.state.engine import StateStore
 from utils.state.writes import Write
@@ -31,9 +31,6 @@ from utils.state.writes import Write
 _log = logging.getLogger(__name__)
 
 _LEASE_LOST: Final = "a lease was lost; its queue is another worker's now"
-LEASE_S: Final = 10.0  # a dead worker's queues are taken over after this long
-_RENEW_S: Final = 3.0
-_RENEW_TIMEOUT_S: Final = 3.0  # a state store that is silent must not keep the next try waiting
 _POLL_S: Final = 2.0  # how soon work left by another process is noticed; work accepted here wakes the worker at once
 _SEEN_S: Final = 20.0  # several times within `queues.UNSEEN_AFTER_S`
 _OUTAGE_PAUSE_S: Final = 1.0
@@ -51,7 +48,7 @@ class _Served:
     service: Service
     used_at: float  # by `now_s`; when a call last brought these credentials
     working: dict[asyncio.Task[None], QueueLease] = field(default_factory=dict)
-    queues_left: bool = False  # the last look may have left some for want of a place
+    due: bool = True  # there may be work for it: somebody said so, or the last look left some for want of a place
     leaving: bool = False  # finishes what is in work and claims nothing more
 
     @property
@@ -127,8 +124,10 @@ class Worker:
             task.cancel()
         await asyncio.gather(*self._loops, return_exceptions=True)
 
-    def wake(self) -> None:
-        """Look for due work now."""
+    def wake(self, service: Service | None = None) -> None:
+        """Look for due work now: for ``service``, or for all that are served."""
+        for served in self._served.values():
+            served.due = served.due or service in (None, served.service)
         self._wake.set()
 
     async def ended(self, write_id: str, timeout_s: float) -> None:
@@ -159,22 +158,27 @@ class Worker:
         self._wake.clear()
         # The latest first: of two sets with the same models the one in use decides about lanes and log level.
         for served in sorted(self._served.values(), key=lambda served: served.used_at, reverse=True):
-            if served.free > 0:
+            if served.due and served.free > 0:
                 await self._claim_for(served)
-        if not any(served.queues_left and served.free > 0 for served in self._served.values()):
+        if not any(served.due and served.free > 0 for served in self._served.values()):
             try:
                 async with asyncio.timeout(_POLL_S):
                     await self._wake.wait()
             except TimeoutError:
-                return  # time to look, even though nobody asked
+                self.wake()  # time to look, even though nobody asked
 
     async def _claim_for(self, served: _Served) -> None:
         free, asked_at = served.free, now_s()
-        claims = await self._state.write_statement(lambda conn: self._claim(conn, served.service, free))
+        served.due = False  # before the question: who wakes it meanwhile is not overlooked
+        try:
+            claims = await self._state.write_statement(lambda conn: self._claim(conn, served.service, free))
+        except ServiceError:
+            served.due = True
+            raise
         for claim in claims:
             lease = Lease(claim, asked_at, LEASE_S)
             served.working[asyncio.create_task(self._work(served, lease))] = lease
-        served.queues_left = len(claims) >= free
+        served.due = served.due or len(claims) >= free
 
     def _claim(self, conn: Any, service: Service, most: int) -> list[queues.Claim]:
         return queues.claim(
@@ -189,16 +193,16 @@ class Worker:
 
     async def _renew_leases(self) -> None:
         """Keep the leases alive. One that is not extended in time stops its own work (``Lease.held``)."""
-        await asyncio.sleep(_RENEW_S)
+        await asyncio.sleep(RENEW_S)
         leases = [lease for served in self._served.values() for lease in served.working.values()]
         claims, asked_at = [lease.claim for lease in leases], now_s()
         if not claims:
             return
         try:
-            async with asyncio.timeout(_RENEW_TIMEOUT_S):
+            async with asyncio.timeout(RENEW_TIMEOUT_S):
                 extended = set(await self._state.write_statement(lambda conn: queues.renew(conn, claims, LEASE_S)))
         except TimeoutError:
-            _log.warning("leases could not be renewed within %.0f s", _RENEW_TIMEOUT_S)
+            _log.warning("leases could not be renewed within %.0f s", RENEW_TIMEOUT_S)
             return
         for lease in leases:
             if lease.claim in extended:
@@ -247,7 +251,7 @@ class Worker:
             _log.warning("a queue is left to its lease's end (%s); the work is taken up again", exc)
         finally:
             served.working.pop(asyncio.current_task(), None)  # type: ignore[arg-type]  # this is a task
-            if served.queues_left:
+            if served.due:
                 self._wake.set()
 
     async def _work_off(self, served: _Served, lease: QueueLease) -> None:
@@ -258,20 +262,24 @@ class Worker:
             write = await self._carry_out(service, lease, write)
             if write is None:
                 return  # released in the transaction that ended the last one
-        await self._state.write(lambda conn: queues.hold_and_release(conn, lease.claim))
+        if await self._state.write(lambda conn: queues.hold_and_release(conn, lease.claim)):
+            self.wake()
 
     async def _commit(
         self, service: Service, lease: QueueLease, change: Callable[[Any], None], *, forget_queue: bool = False
     ) -> Write | None:
         """Commit ``change``, which locks the queue, together with the way on: the next write, or the release."""
 
-        def work(conn: Any) -> Write | None:
+        def work(conn: Any) -> tuple[Write | None, bool]:
             change(conn)
             return writes.next_or_release(
                 conn, lease.claim, service.fingerprint, service.known, forget_queue=forget_queue
             )
 
-        return await self._state.write_changes(work)
+        following, others_due = await self._state.write_changes(work)
+        if others_due:
+            self.wake()
+        return following
 
     async def _carry_out(self, service: Service, lease: QueueLease, write: Write) -> Write | None:
         """Carry out a write, or record why it could not be; the queue's next one, or None when it has been released.

@@ -21,6 +21,7 @@ from sqlalchemy import (
     Connection,
     Double,
     Executable,
+    Row,
     Table,
     and_,
     bindparam,
@@ -90,14 +91,16 @@ class LeasedTable:
         self.given_back: Mapping[str, Any] = {"owner": None, "lease_expires_at": None}
 
 
-def must_return(conn: Connection, statement: Executable, values: Mapping[str, Any]) -> None:
-    """Send a statement that returns a row as long as the lease in ``values`` is held.
+def must_return(conn: Connection, statement: Executable, values: Mapping[str, Any]) -> Row[Any]:
+    """Send a statement that returns a row as long as the lease in ``values`` is held; that row.
 
     Raises:
         LeaseLost: it returned none.
     """
-    if conn.execute(statement, values).first() is None:
+    row = conn.execute(statement, values).first()
+    if row is None:
         raise LeaseLost("error_lease_lost")
+    return row
 
 
 # -- leases on the history of a (user, app)

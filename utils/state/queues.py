@@ -196,22 +196,22 @@ _RELEASE: Final = (
     update(write_queues)
     .where(_LEASED.is_held)
     .values(due_at=NEXT_ATTEMPT, waiting_since=epoch_now(), **_LEASED.given_back)
-    .returning(write_queues.c.token)
+    .returning(is_due(write_queues.c.due_at))
 )
 
 
-def hold_and_release(conn: Connection, held: Claim) -> None:
-    """Lock the queue, then give it back.
+def hold_and_release(conn: Connection, held: Claim) -> bool:
+    """Lock the queue, then give it back; as :func:`release`.
 
     Raises:
         LeaseLost: another worker has it by now.
     """
     hold(conn, held)
-    release(conn, held)
+    return release(conn, held)
 
 
-def release(conn: Connection, held: Claim) -> None:
-    """Give the queue back; it becomes due again when its head is.
+def release(conn: Connection, held: Claim) -> bool:
+    """Give the queue back; it becomes due again when its head is. Whether it is so already.
 
     The queue must be locked already, by an earlier statement of this transaction: only then does this one see a write
     that was being accepted meanwhile.
@@ -219,7 +219,7 @@ def release(conn: Connection, held: Claim) -> None:
     Raises:
         LeaseLost: another worker has it by now.
     """
-    must_return(conn, _RELEASE, held.parameters())
+    return bool(must_return(conn, _RELEASE, held.parameters())[0])
 
 
 _FORGET: Final = (

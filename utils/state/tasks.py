@@ -307,6 +307,13 @@ def finish(
     _end(conn, tasks.c.id == held.id, ended)
 
 
+def release(conn: Connection, held: TaskLease) -> None:
+    """Give the lease back with the task unfinished, so that another process adopts it at once; nothing happens when it
+    has been lost.
+    """
+    conn.execute(update(tasks).where(_LEASED.is_held).values(_LEASED.given_back), parameters(held))
+
+
 def fail_abandoned(conn: Connection, scope: str, error: PluginError) -> int:
     """End the tasks of ``scope`` that nobody has and whose time is over, as failed; how many."""
     return _end(conn, and_(tasks.c.scope == scope, _ABANDONED), {"status": FAILED, "error": error.to_json()})

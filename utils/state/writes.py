@@ -320,18 +320,19 @@ def postpone(
 
 def next_or_release(
     conn: Connection, held: Claim, fingerprint: str, known: Known, *, forget_queue: bool = False
-) -> Write | None:
+) -> tuple[Write | None, bool]:
     """The queue's next write, as :func:`head`; where there is None, the queue is given back, and with ``forget_queue``
-    its row goes if it can.
+    its row goes if it can. With it, whether the queue is due all the same: for whoever carries out other writes.
 
     Call it in a transaction that has locked the queue: then it sees a write that was being accepted meanwhile.
     """
     write = head(conn, held, fingerprint, known)
-    if write is None:
-        queues.release(conn, held)
-        if forget_queue:
-            queues.forget(conn, held)
-    return write
+    if write is not None:
+        return write, False
+    others_due = queues.release(conn, held)
+    if forget_queue:
+        queues.forget(conn, held)
+    return None, others_due
 
 
 # -- looking

@@ -15,6 +15,7 @@ from utils.aio.lanes import Lane
 from utils.config.state_location import SqliteLocation
 from utils.errors import Overloaded, PluginError, ServiceRefused, ServiceUnavailable
 from utils.queue import retry
+from utils.queue import worker as worker_module
 from utils.queue.handler import Outcome, Service
 from utils.queue.lease import Lease
 from utils.queue.worker import Worker
@@ -106,4 +107,37 @@ async def test_a_refusal_is_not_tried_again(state: StateStore) -> None:
     worker, failing = await accepted_by_a_worker_that_fails(state, REFUSED)
     row = await until(lambda row: row.status == "failed", state)
     assert row.parked and len(failing.called_at) == 1 and row.payload == {"user": "I like tea"}
+    await worker.close()
+
+
+class Recording:
+    """A handler that says which writes it was given."""
+
+    version = 1
+
+    def __init__(self) -> None:
+        self.given: list[str] = []
+
+    async def __call__(self, write: Write, lease: Lease) -> Outcome:
+        self.given.append(write.id)
+        return Outcome()
+
+
+async def test_writes_of_one_user_go_on_from_one_lane_to_the_other_at_once(state: StateStore) -> None:
+    """Each service carries out its own kinds; none waits for the next look at the state store."""
+    worker, mine, theirs = Worker(state, SCOPE), Recording(), Recording()
+    add, chunk = Service(MINE, {"add": mine}, Lane("writes", 2)), Service(MINE, {"chunk": theirs}, Lane("chunks", 2))
+    kinds = ["chunk", "add"] * 5
+    accepted = [
+        writes.NewWrite(f"{number}", SCOPE, "alice", kind, 1, {}, MINE, "process-1")
+        for number, kind in enumerate(kinds)
+    ]
+    for write in accepted:
+        await state.write(lambda conn, write=write: writes.accept(conn, write, 100))
+    await worker.serve(add)
+    await worker.serve(chunk)
+    started = time.monotonic()
+    await asyncio.gather(*(worker.ended(write.id, 60) for write in accepted[-1:]))
+    assert theirs.given == ["0", "2", "4", "6", "8"] and mine.given == ["1", "3", "5", "7", "9"]
+    assert time.monotonic() - started < 9 * worker_module._POLL_S  # nine times from one to the other
     await worker.close()

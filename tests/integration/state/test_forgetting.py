@@ -31,7 +31,7 @@ async def forgotten(state: StateStore, user_id: str, worker: str = "worker-1") -
             writes.finish(conn, held, current.id, {"count": 1})
             if current.id == wiped.id:
                 erasure.forget_user(conn, held, current.id)
-            return writes.next_or_release(conn, held, MINE, KNOWN, forget_queue=current.id == wiped.id)
+            return writes.next_or_release(conn, held, MINE, KNOWN, forget_queue=current.id == wiped.id)[0]
 
         write = await state.write(finish)
     known = await state.read(lambda conn: writes.state_of(conn, SCOPE, wiped.id))

@@ -208,16 +208,16 @@ async def test_the_next_due_write_keeps_the_lease_and_none_gives_it_back(state: 
         await accept(state, write)
     [held] = await claim(state)
     await do(state, writes.finish, held, first.id, {})
-    following = await do(state, writes.next_or_release, held, MINE, KNOWN)
+    following = (await do(state, writes.next_or_release, held, MINE, KNOWN))[0]
     assert following.id == second.id and await claim(state) == []
     await do(
         state, writes.postpone, held, second.id, attempts=1, delay_s=0.0, code="service_unavailable", reason="down"
     )
-    assert (await do(state, writes.next_or_release, held, MINE, KNOWN)).attempts == 1
+    assert (await do(state, writes.next_or_release, held, MINE, KNOWN))[0].attempts == 1
     await do(
         state, writes.postpone, held, second.id, attempts=2, delay_s=3000.0, code="service_unavailable", reason="down"
     )
-    assert await do(state, writes.next_or_release, held, MINE, KNOWN) is None
+    assert (await do(state, writes.next_or_release, held, MINE, KNOWN))[0] is None
     with pytest.raises(LeaseLost):
         await do(state, queues.hold, held)
 
@@ -239,7 +239,7 @@ async def test_a_queue_goes_from_one_set_of_credentials_to_the_other_with_its_wr
     assert await claim(state, fingerprint=OTHERS) == []
     [held] = await claim(state, fingerprint=MINE)
     await do(state, writes.finish, held, mine.id, {})
-    assert await do(state, writes.next_or_release, held, MINE, KNOWN) is None
+    assert (await do(state, writes.next_or_release, held, MINE, KNOWN))[0] is None
     assert await claim(state, fingerprint=MINE) == []
     [held] = await claim(state, fingerprint=OTHERS)
     found = await head(state, held, fingerprint=OTHERS)
@@ -264,7 +264,7 @@ async def test_a_clock_that_was_set_back_stops_nobody(state: StateStore) -> None
     first = await head(state, held)
     assert first is not None
     await do(state, writes.postpone, held, first.id, attempts=1, delay_s=8.0, code="x", reason="y")
-    assert await do(state, writes.next_or_release, held, MINE, KNOWN) is None
+    assert (await do(state, writes.next_or_release, held, MINE, KNOWN))[0] is None
     ahead_s = 30 * 86_400.0
     queue, write = tables.write_queues, tables.writes
 
@@ -323,7 +323,7 @@ async def test_a_superseded_write_cannot_be_finished(state: StateStore) -> None:
     for function, *args in ((writes.record_plan, {"changes": []}), (writes.finish, {})):
         with pytest.raises(Superseded):
             await do(state, function, held, write.id, *args)
-    assert await do(state, writes.next_or_release, held, MINE, KNOWN) is None
+    assert (await do(state, writes.next_or_release, held, MINE, KNOWN))[0] is None
 
 
 async def test_failed_writes_are_taken_up_by_others_when_nobody_serves_their_credentials(state: StateStore) -> None:

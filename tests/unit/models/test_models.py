@@ -363,7 +363,7 @@ def test_a_closed_embedder_leaves_no_connection(endpoint: ScriptedEndpoint) -> N
 @pytest.mark.usefixtures("lane")
 async def test_a_good_answer_costs_one_request(endpoint: ScriptedEndpoint) -> None:
     endpoint.script(chat(f"<think>tea!</think>\n```json\n{TEA}\n```"))
-    [change] = await ask(chat_model(endpoint), MESSAGES, ["0"])
+    [change] = (await ask(chat_model(endpoint), MESSAGES, ["0"])).changes
     assert (change.event, change.text, change.type) == ("ADD", "likes tea", None)
     assert endpoint.requests == 1
 
@@ -371,14 +371,14 @@ async def test_a_good_answer_costs_one_request(endpoint: ScriptedEndpoint) -> No
 @pytest.mark.usefixtures("lane")
 async def test_nothing_worth_keeping_is_an_empty_list(endpoint: ScriptedEndpoint) -> None:
     endpoint.script(chat('{"memory": []}'))
-    assert await ask(chat_model(endpoint), MESSAGES, ["0"]) == []
+    assert (await ask(chat_model(endpoint), MESSAGES, ["0"])).changes == []
 
 
 @pytest.mark.usefixtures("lane")
 async def test_a_conversations_answer_has_types(endpoint: ScriptedEndpoint) -> None:
     endpoint.script(chat('{"memory": [{"event": "ADD", "type": "episodic", "text": "ran", "date": "2026-03-01"}]}'))
     asked = conversation([Turn("user", "I ran on Sunday")], [], NOW, None)
-    [change] = await ask(chat_model(endpoint), asked, [], with_types=True)
+    [change] = (await ask(chat_model(endpoint), asked, [], with_types=True)).changes
     assert (change.type, change.date) == ("episodic", "2026-03-01")
 
 
@@ -390,7 +390,8 @@ async def test_an_unusable_answer_is_asked_for_again_with_what_was_wrong(
     endpoint: ScriptedEndpoint, first: str | None
 ) -> None:
     endpoint.script(chat(first), chat(TEA))
-    assert [change.text for change in await ask(chat_model(endpoint), MESSAGES, ["0"])] == ["likes tea"]
+    answer = await ask(chat_model(endpoint), MESSAGES, ["0"])
+    assert [change.text for change in answer.changes] == ["likes tea"] and answer.calls == 2
     once, again = (body["messages"] for body in endpoint.bodies)
     assert [message["role"] for message in again] == ["system", "user"]
     assert again[0] == once[0]
@@ -414,7 +415,7 @@ async def test_what_is_left_out_of_a_second_answer_is_logged(
 ) -> None:
     endpoint.script(chat('{"memory": [{"event": "ADD", "text": "likes tea"}, {"event": "ADD", "text": "and se'))
     with caplog.at_level(logging.WARNING):
-        changes = await ask(chat_model(endpoint), MESSAGES, ["0"])
+        changes = (await ask(chat_model(endpoint), MESSAGES, ["0"])).changes
     assert [change.text for change in changes] == ["likes tea"]
     assert endpoint.requests == 2
     assert "left out" in caplog.text
@@ -427,7 +428,7 @@ async def test_a_change_of_a_memory_that_was_not_offered_is_dropped_and_said(
 ) -> None:
     endpoint.script(chat('{"memory": [{"event": "UPDATE", "id": "7", "text": "likes tea"}]}'))
     with caplog.at_level(logging.WARNING):
-        assert await ask(chat_model(endpoint), MESSAGES, ["0"]) == []
+        assert (await ask(chat_model(endpoint), MESSAGES, ["0"])).changes == []
     assert endpoint.requests == 1
     assert "not offered to the model, dropped: 1" in caplog.text
     assert "tea" not in caplog.text
