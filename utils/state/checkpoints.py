@@ -54,6 +54,16 @@ def load(conn: Connection, scope: str, user_id: str, app_id: str) -> Checkpoint:
     return Checkpoint(user_id, app_id, row.state if row else None, states, max(times, default=0.0))
 
 
+def lock(conn: Connection, scope: str, user_id: str, app_id: str) -> Mapping[str, Any]:
+    """The state of the whole, which nobody else changes until the transaction ends; empty when there was none."""
+    key = {"scope": scope, "user_id": user_id, "app_id": app_id}
+    # What is not there cannot be locked: of two that begin at once, the second waits here for the first.
+    conn.execute(_insert(conn)(checkpoints).values(**key, state={}, updated_at=epoch_now()).on_conflict_do_nothing())
+    whole = select(checkpoints.c.state).where(_of(checkpoints, scope, user_id, app_id)).with_for_update()
+    state: Mapping[str, Any] = conn.execute(whole).scalar_one()
+    return state
+
+
 def newest_app(conn: Connection, scope: str, user_id: str) -> str | None:
     """The app whose checkpoint of the user was changed last; None when there is none."""
     newest = select(checkpoints.c.app_id).where(_of(checkpoints, scope, user_id, None))
@@ -78,10 +88,13 @@ def save_conversation(
 
 
 def _put(conn: Connection, table: Table, key: Mapping[str, str], state: Mapping[str, Any]) -> None:
-    insert: Any = postgresql.insert if conn.dialect.name == "postgresql" else sqlite.insert
-    row = insert(table).values(**key, state=state, updated_at=epoch_now())
+    row = _insert(conn)(table).values(**key, state=state, updated_at=epoch_now())
     changed = {"state": row.excluded.state, "updated_at": row.excluded.updated_at}
     conn.execute(row.on_conflict_do_update(index_elements=[table.c[name] for name in key], set_=changed))
+
+
+def _insert(conn: Connection) -> Any:
+    return postgresql.insert if conn.dialect.name == "postgresql" else sqlite.insert
 
 
 def purge(
