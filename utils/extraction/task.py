@@ -104,14 +104,22 @@ class ExtractionTask:
             await self._state.write(work)
 
     async def _run_users(self, parts: Parts, held: TaskLease, waiting: Sequence[tuple[int, str]]) -> None:
-        async with asyncio.TaskGroup() as running:
-            for place, user_id in waiting:
-                await self._places.acquire()
-                if parts.out_of_time:
-                    self._places.release()
-                    return
-                one = running.create_task(self._run_user(parts, held, place, user_id))
-                one.add_done_callback(lambda _: self._places.release())
+        """Every user, each as soon as there is a place, until the budget is over.
+
+        Raises:
+            PluginError: as :meth:`_run_user`; the others have been cancelled by then.
+        """
+        try:
+            async with asyncio.TaskGroup() as running:
+                for place, user_id in waiting:
+                    await self._places.acquire()
+                    if parts.out_of_time:
+                        self._places.release()
+                        return
+                    one = running.create_task(self._run_user(parts, held, place, user_id))
+                    one.add_done_callback(lambda _: self._places.release())
+        except ExceptionGroup as failed:
+            raise failed.exceptions[0] from None
 
     async def _run_user(self, parts: Parts, held: TaskLease, place: int, user_id: str) -> None:
         """One user, from the lease on the history to its end. What goes wrong with it stays its own, but for what the

@@ -20,12 +20,11 @@ from sqlalchemy import Connection
 
 from utils import log
 from utils.errors import PluginError, ServiceError, ServiceRefused
-from utils.extraction import tokens
 from utils.extraction.checkpoint import ConversationCheckpoint, UserCheckpoint
 from utils.extraction.dify_api import DifyApi
-from utils.extraction.history import Turn
+from utils.extraction.reader import list_conversations, read_chunk
 from utils.extraction.request import ExtractionRequest
-from utils.extraction.scan import Chunk, Listing, Reading, Selected, select
+from utils.extraction.scan import Chunk, Selected, select
 from utils.memory.requests import VERSION, Said
 from utils.memory.requests import Chunk as ChunkWrite
 from utils.messages import Sentence
@@ -156,13 +155,11 @@ class UserRun:
         wanted = user.settled(self._now)
         if not wanted:
             return
-        listing = Listing(wanted)
-        while (last_id := listing.next_request()) is not None:
-            listing.feed(await self._parts.api.conversations(held.user_id, last_id))
-        self._report.scanned_conversations = len(listing.found)
+        listed = await list_conversations(self._parts.api, held.user_id, wanted)
+        self._report.scanned_conversations = len(listed)
         limit = self._parts.request.conversations_limit
-        selection = select(listing.found, read, wanted, wanted - self._parts.request.range, limit)
-        if not listing.found and not selection.chosen:
+        selection = select(listed, read, wanted, wanted - self._parts.request.range, limit)
+        if not listed and not selection.chosen:
             self._report.reason = "no_conversations"
         if await self._read_all(selection.chosen):
             now = self._now
@@ -188,13 +185,8 @@ class UserRun:
 
     async def _read_one(self, selected: Selected) -> None:
         """Read a conversation, record its chunk, and wait for that."""
-        api, user_id = self._parts.api, self._held.user_id
-        reading = Reading(selected, self._now, self._parts.request.max_tokens)
-        while (first_id := reading.next_request()) is not None:
-            page = await api.messages(user_id, selected.conversation_id, first_id)
-            texts = [_text(turn) for turn in reading.fresh(page)] if page is not None else []
-            reading.feed(page, await tokens.count_all(texts))
-        chunk = reading.chunk()
+        parts = self._parts
+        chunk = await read_chunk(parts.api, self._held.user_id, selected, self._now, parts.request.max_tokens)
         for warning in chunk.warnings:
             self._report.warn(warning)
         write = await self._record(chunk)
@@ -205,7 +197,7 @@ class UserRun:
     async def _record(self, chunk: Chunk) -> writes.NewWrite | None:
         """Commit the chunk as an accepted write with the checkpoint and the counts; None when nothing was said."""
         held, task_id = self._held, self._parts.task_id
-        write = None if not chunk.turns else self._write(chunk, await self._said(chunk))
+        write = self._write(chunk) if chunk.turns else None
         counts = Counts(
             scanned_messages=chunk.found,
             processed_conversations=1 if chunk.taken else 0,
@@ -225,18 +217,9 @@ class UserRun:
         await self._parts.state.write(commit)
         return write
 
-    async def _said(self, chunk: Chunk) -> tuple[Said, ...]:
-        if not chunk.oversized:
-            return tuple(Said(turn.id, turn.at, turn.user, turn.assistant) for turn in chunk.turns)
-        [turn] = chunk.turns
-        limit = self._parts.request.max_tokens
-        user, assistant = await tokens.cut(turn.user, turn.assistant, limit)
-        params = {"conversation_id": chunk.conversation_id, "message_id": turn.id, "limit": limit}
-        self._report.warn(Sentence("extraction_message_cut", params))
-        return (Said(turn.id, turn.at, user, assistant),)
-
-    def _write(self, chunk: Chunk, said: tuple[Said, ...]) -> writes.NewWrite:
+    def _write(self, chunk: Chunk) -> writes.NewWrite:
         held = self._held
+        said = tuple(Said(turn.id, turn.at, turn.user, turn.assistant) for turn in chunk.turns)
         request = ChunkWrite(
             at=datetime.now(UTC).isoformat(),
             trace=log.trace.get(),
@@ -300,6 +283,3 @@ def chunk_id(held: HistoryLease, conversation_id: str, first_message_id: str, la
     of_user = uuid.uuid5(_CHUNK_IDS, f"{held.scope}/{held.user_id}")
     return str(uuid.uuid5(of_user, f"{held.app_id}/{conversation_id}/{first_message_id}/{last_message_id}"))
 
-
-def _text(turn: Turn) -> str:
-    return f"{turn.user}\n{turn.assistant}"

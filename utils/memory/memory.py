@@ -46,7 +46,7 @@ if TYPE_CHECKING:
     from utils.config.settings import Settings
     from utils.stores.filters import Condition
 
-EXTRACTION_MAX_CONCURRENT_USERS: Final = 5  # SPEC 5; chunks of so many users are carried out at once
+_CHUNKS_AT_ONCE: Final = 5  # as many as users are extracted at once (SPEC 5)
 _RECHECK_S: Final = 1.0  # synchronous mode: how often to look whether another process has carried the write out
 
 
@@ -83,7 +83,7 @@ class Memory:
         carried_out_by = {**handlers(self.models, store, state), **more_handlers}
         self._service = Service(settings.identity.client, carried_out_by, self._writes, settings.log_level)
         # A lane of their own: a nightly extraction neither holds up nor refuses people's writes.
-        self._chunks = Lane("chunks", EXTRACTION_MAX_CONCURRENT_USERS)
+        self._chunks = Lane("chunks", _CHUNKS_AT_ONCE)
         chunk = {Chunk.kind: ChunkHandler(self.models, store, state)}
         self._chunk_service = Service(settings.identity.client, chunk, self._chunks, settings.log_level)
 
@@ -95,6 +95,10 @@ class Memory:
         """
         await self._worker.serve(self._service)
         await self._worker.serve(self._chunk_service)
+
+    def wake_chunks(self) -> None:
+        """Have chunks that were accepted carried out now."""
+        self._worker.wake(self._chunk_service)
 
     async def take_up_failed(self) -> None:
         """Try again what failed under these very credentials: they have just been validated."""

@@ -12,7 +12,7 @@ import uuid
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from utils.aio.heartbeat import Heartbeat
 from utils.errors import ServiceError
@@ -21,12 +21,14 @@ from utils.runtime.shared import Shared
 if TYPE_CHECKING:
     from utils.config.identity import Identity
     from utils.config.settings import Settings
+    from utils.extraction.extraction import Extraction
     from utils.memory.memory import Memory
     from utils.memory.recall_log import RecallLog
     from utils.queue.worker import Worker
     from utils.state.engine import StateStore
     from utils.stores.protocol import Store
 
+EXTRACTION_MAX_CONCURRENT_USERS: Final = 5  # SPEC 5: of the process, over all tasks
 _HAS_WORK_S: Final = 5.0  # one silent state store must not keep every set open
 _NO_MEMORY: Final = str(uuid.UUID(int=0))
 
@@ -38,7 +40,17 @@ class Places:
     states: Shared[StateStore] = field(default_factory=lambda: Shared())
     stores: Shared[Store] = field(default_factory=lambda: Shared())
     workers: Shared[Worker] = field(default_factory=lambda: Shared())
+    extracted_users: asyncio.Semaphore = field(
+        default_factory=lambda: asyncio.Semaphore(EXTRACTION_MAX_CONCURRENT_USERS)
+    )
     recall_logs: Shared[RecallLog] = field(default_factory=lambda: Shared())
+
+
+class Opened(NamedTuple):
+    """What operations are there for with one credential set."""
+
+    memory: Memory
+    extraction: Extraction
 
 
 class CredentialSet:
@@ -56,7 +68,7 @@ class CredentialSet:
         self._settings = settings
         self._places = places
         self._opening = asyncio.Lock()
-        self._memory: Memory | None = None
+        self._opened: Opened | None = None
         self._acquired = AsyncExitStack()
 
     @asynccontextmanager
@@ -69,21 +81,23 @@ class CredentialSet:
             self.calls -= 1
             self.used_at = time.monotonic()
 
-    async def memory(self) -> Memory:
-        """The set's memory, ready to be used.
+    async def opened(self) -> Opened:
+        """The set's operations, ready to be used.
 
         Raises:
             ServiceError: the state store failed.
         """
-        if self._memory is None:
+        if self._opened is None:
             async with self._opening:
-                if self._memory is None:
-                    self._memory = await self._make()
-        await self._memory.open()
-        return self._memory
+                if self._opened is None:
+                    self._opened = await self._make()
+        await self._opened.memory.open()
+        self._opened.extraction.open()
+        return self._opened
 
-    async def _make(self) -> Memory:
+    async def _make(self) -> Opened:
         # Imported here: what a call does not need must not delay the plugin's first line.
+        from utils.extraction.extraction import Extraction
         from utils.forgetting.handler import Forget, ForgetHandler
         from utils.memory.memory import Memory
         from utils.memory.recall_log import RecallLog
@@ -109,24 +123,25 @@ class CredentialSet:
         heartbeat = _heartbeat(memory, store, state)
         heartbeat.start()
         self._acquired.callback(heartbeat.stop)
-        return memory
+        return Opened(memory, Extraction(settings, state, worker, memory.wake_chunks, places.extracted_users))
 
     async def has_work(self) -> bool:
         """Whether closing the set would leave accepted writes undone; no answer counts as that."""
-        if self._memory is None:
+        if self._opened is None:
             return False
         try:
             async with asyncio.timeout(_HAS_WORK_S):
-                return await self._memory.has_work()
+                return await self._opened.memory.has_work() or await self._opened.extraction.has_work()
         except (ServiceError, TimeoutError):
             return True
 
     async def close(self, drain_s: float) -> None:
         """Drain, then let go of what is shared with other sets. Idempotent."""
         async with self._opening:
-            memory, self._memory = self._memory, None
-        if memory is not None:
-            await memory.close(drain_s)
+            opened, self._opened = self._opened, None
+        if opened is not None:
+            await opened.extraction.close()
+            await opened.memory.close(drain_s)
             await self._acquired.aclose()
 
 

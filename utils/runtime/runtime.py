@@ -25,11 +25,10 @@ from utils.aio.deadline import deadline
 from utils.aio.loop import BackgroundLoop
 from utils.config.identity import credentials_identity
 from utils.errors import PluginError, TimedOut
-from utils.runtime.credential_set import CredentialSet, Places
+from utils.runtime.credential_set import CredentialSet, Opened, Places
 
 if TYPE_CHECKING:
     from utils.config.settings import Settings
-    from utils.memory.memory import Memory
 
 _log = logging.getLogger(__name__)
 
@@ -81,16 +80,16 @@ class Runtime:
     def call[T](
         self,
         credentials: Mapping[str, Any],
-        operation: Callable[[Memory], Awaitable[T]],
+        operation: Callable[[Opened], Awaitable[T]],
         *,
         timeout_s: float | None,
         after: AfterAnswer | None = None,
     ) -> T:
-        """Run ``operation`` on the memory of ``credentials`` and wait for its outcome.
+        """Run ``operation`` with what ``credentials`` open and wait for its outcome.
 
         Args:
             credentials: as Dify passes them.
-            operation: a coroutine function of the :class:`Memory`.
+            operation: a coroutine function of what the set has opened.
             timeout_s: seconds after which the wait ends whatever the operation does; None to wait for its end.
             after: takes what the operation leaves to do after the answer; the caller hands it to
                 :meth:`start_after_answer`.
@@ -137,18 +136,18 @@ class Runtime:
     async def _run[T](
         self,
         settings: Settings,
-        operation: Callable[[Memory], Awaitable[T]],
+        operation: Callable[[Opened], Awaitable[T]],
         timeout_s: float | None,
         after: AfterAnswer | None,
     ) -> T:
         after_answer.current.set(after)
         used = self._set(settings)
         async with used.in_use(), deadline(timeout_s):
-            memory = await used.memory()
+            opened = await used.opened()
             if settings.identity.client in self._validated:
-                await memory.take_up_failed()
+                await opened.memory.take_up_failed()
                 self._validated.discard(settings.identity.client)
-            return await operation(memory)
+            return await operation(opened)
 
     def _set(self, settings: Settings) -> CredentialSet:
         """The open set of these credentials, which is the most recently used one now."""

@@ -254,6 +254,20 @@ def purge(conn: Connection, *, idle_for_s: float, most: int) -> int:
     return len(conn.execute(gone).all())  # SQLite has no row count for a statement that begins WITH
 
 
+def is_in_work(conn: Connection, scope: str, write_id: str) -> bool:
+    """Whether the write is at the head of a queue that somebody has leased."""
+    earlier = writes.alias()
+    before = (
+        select(earlier.c.seq)
+        .where(earlier.c.scope == writes.c.scope, earlier.c.user_id == writes.c.user_id)
+        .where(earlier.c.status == PENDING, earlier.c.seq < writes.c.seq)
+    )
+    queue = and_(write_queues.c.scope == writes.c.scope, write_queues.c.user_id == writes.c.user_id)
+    leased = select(write_queues.c.token).where(queue, ~_LEASED.free)
+    this = and_(writes.c.scope == scope, writes.c.id == write_id, writes.c.status == PENDING)
+    return conn.execute(select(writes.c.seq).where(this, leased.exists(), ~before.exists())).first() is not None
+
+
 def lock(conn: Connection, queues: ColumnElement[bool]) -> None:
     """Lock several queues, in the order everybody keeps. SQLite has one writer at a time."""
     if conn.dialect.name == "postgresql":
