@@ -6,7 +6,11 @@ SDK is imported first of all libraries, because it patches the process for geven
 
 import os
 import sys
+from pathlib import Path
 
+os.environ["TIKTOKEN_CACHE_DIR"] = str(
+    Path(__file__).resolve().parent / "_assets" / "tiktoken"
+)  # nothing is downloaded
 os.environ["MEM0_TELEMETRY"] = "False"
 os.environ["ANONYMIZED_TELEMETRY"] = "False"  # Chroma's
 

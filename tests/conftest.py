@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import signal
 import tempfile
@@ -30,6 +31,7 @@ def pytest_configure(config: pytest.Config) -> None:
     The ordinary run tries the same generated examples each time, so that it fails for a change and not by chance; the
     long one (``-m long``) new ones, and more of them.
     """
+    os.environ["TIKTOKEN_CACHE_DIR"] = str(PROJECT_ROOT / "_assets" / "tiktoken")  # as main.py has it
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     # How fast examples are made depends on what else the machine does.
     settings.register_profile("ordinary", derandomize=True, suppress_health_check=[HealthCheck.too_slow], deadline=None)
