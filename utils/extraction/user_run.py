@@ -282,4 +282,3 @@ def chunk_id(held: HistoryLease, conversation_id: str, first_message_id: str, la
     """The id of a chunk's write: the same whenever the same messages of a user are recorded in the same store."""
     of_user = uuid.uuid5(_CHUNK_IDS, f"{held.scope}/{held.user_id}")
     return str(uuid.uuid5(of_user, f"{held.app_id}/{conversation_id}/{first_message_id}/{last_message_id}"))
-

@@ -26,6 +26,7 @@ from utils.memory.handlers import (
     SUPERSEDED_BY_DELETE_ALL_OF_AGENT,
     ChunkHandler,
     handlers,
+    shared_database,
 )
 from utils.memory.observed import observed
 from utils.memory.recall import Page
@@ -38,7 +39,7 @@ from utils.state import history, recalls, writes
 from utils.state.engine import StateStore
 from utils.state.tables import FAILED, PENDING, SUPERSEDED
 from utils.stores import filters
-from utils.stores.protocol import Owner, Row, Store
+from utils.stores.protocol import Owner, Question, Row, Store
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
@@ -77,6 +78,7 @@ class Memory:
         width = settings.max_concurrent_memory_operations
         self._reads, self._writes = Lane("reads", width), Lane("writes", width)
         self._state, self._store = state, store
+        self._beside_state = shared_database(store, state) is not None
         self.models = Models(settings)
         self._id = str(uuid.uuid4())
         self._worker = worker
@@ -138,6 +140,7 @@ class Memory:
         condition = _compiled(given_filters)
         async with self._reads.enter():
             await self._store.open()
+            asked = self._counts_question(owner.user_id)
             found = recall.search(
                 self.models,
                 self._store,
@@ -147,8 +150,13 @@ class Memory:
                 threshold=threshold,
                 condition=condition,
                 keyword_order=self.settings.vector_store.keyword_order,
+                beside=asked,
             )
-            rows, (pending, failed) = await gather(found, self._counts(owner.user_id))
+            if asked is None:
+                rows, (pending, failed) = await gather(found, self._counts(owner.user_id))
+            else:
+                rows = await found
+                pending, failed = asked.answer or await self._counts(owner.user_id)
             after_answer(partial(self._recall_log.add, owner.user_id, rows))
             known = await self._recalls(owner.user_id, rows) if with_recalls else None
             return Page(rows, len(rows), pending, failed, known)
@@ -158,8 +166,10 @@ class Memory:
         condition = _compiled(given_filters)
         async with self._reads.enter():
             await self._store.open()
-            rows, total = await self._store.page(owner, limit, offset, condition)
-            return Page(rows, total, *await self._counts(owner.user_id))
+            asked = self._counts_question(owner.user_id)
+            rows, total = await self._store.page(owner, limit, offset, condition, beside=asked)
+            counts = asked.answer if asked is not None else None
+            return Page(rows, total, *(counts or await self._counts(owner.user_id)))
 
     async def get(self, memory_id: str, user_id: str | None, agent_id: str | None) -> Row:
         """One memory by its id.
@@ -212,6 +222,10 @@ class Memory:
     async def _counts(self, user_id: str) -> tuple[int, int]:
         """How many writes of the user are pending, and how many have failed."""
         return await self._state.read(lambda conn: writes.counts(conn, self._scope, user_id))
+
+    def _counts_question(self, user_id: str) -> Question | None:
+        """The same for the round trip of a read; None where the memories are in another place than the state."""
+        return Question(*writes.counts_question(self._scope, user_id)) if self._beside_state else None
 
     # -- writes
 

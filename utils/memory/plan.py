@@ -22,7 +22,7 @@ from utils.text import clean
 
 if TYPE_CHECKING:
     from psycopg import Cursor
-    from psycopg.sql import Composed
+    from psycopg.sql import SQL, Composed
 
 Event = Literal["ADD", "UPDATE", "DELETE"]
 # mem0's keyword index text is of the old wording after an update, and rebuilt by nobody here.
@@ -227,7 +227,9 @@ async def transaction(plan: Plan, store: TransactionalStore, owner: Owner) -> Ca
     return send
 
 
-async def _statements(change: Change, store: TransactionalStore, owner: Owner) -> list[tuple[Composed, list[Any]]]:
+async def _statements(
+    change: Change, store: TransactionalStore, owner: Owner
+) -> list[tuple[Composed | SQL, list[Any]]]:
     """What replaces or deletes a memory."""
     if change.event == "DELETE":
         return await store.change_statements(owner, RowChanges(deleted=(change.memory_id,)))

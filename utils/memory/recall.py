@@ -16,7 +16,7 @@ from utils.stores.protocol import Owner, Row
 if TYPE_CHECKING:
     from utils.models.models import Models
     from utils.stores.filters import Condition
-    from utils.stores.protocol import Store
+    from utils.stores.protocol import Question, Store
 
 _log = logging.getLogger(__name__)
 
@@ -52,6 +52,7 @@ async def search(
     threshold: float | None,
     condition: Condition | None,
     keyword_order: bool,
+    beside: Question | None = None,
 ) -> list[Row]:
     """The owner's memories that are nearest to ``query``, best first.
 
@@ -67,6 +68,7 @@ async def search(
         threshold: least similarity (0..1) a result must have; None for any.
         condition: compiled filters.
         keyword_order: whether the words of the query count beside its vector (see ``ranking``).
+        beside: asked in the same round trip (see ``Store.search``).
 
     Raises:
         ServiceError: embedder or store failed. A failing reranker only leaves the order there was.
@@ -74,7 +76,7 @@ async def search(
     vector = await models.embed(query)
     wanted = top_k * _RERANKED if models.reranks else top_k
     depth = max(wanted, store.keyword_depth) if keyword_order else wanted
-    rows = await store.search(vector, owner, depth, condition, enough=wanted)
+    rows = await store.search(vector, owner, depth, condition, enough=wanted, beside=beside)
     if keyword_order:
         rows = by_similarity_and_keywords(query, rows)
     if threshold is not None:

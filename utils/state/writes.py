@@ -17,12 +17,14 @@ from sqlalchemy import (
     Connection,
     Integer,
     Select,
+    String,
     and_,
     bindparam,
     case,
     delete,
     func,
     literal,
+    literal_column,
     select,
     update,
 )
@@ -337,10 +339,11 @@ def next_or_release(
 
 # -- looking
 
+# Written into the statement: each parameter costs its sender something.
+_pending, _failed = literal_column(f"'{PENDING}'", String), literal_column(f"'{FAILED}'", String)
 _counts = select(
-    func.coalesce(func.sum(case((writes.c.status == PENDING, 1), else_=0)), 0),
-    func.coalesce(func.sum(case((writes.c.status == FAILED, 1), else_=0)), 0),
-).where(writes.c.scope == bindparam("scope"), writes.c.status.in_((PENDING, FAILED)))
+    func.count().filter(writes.c.status == _pending), func.count().filter(writes.c.status == _failed)
+).where(writes.c.scope == bindparam("scope"), writes.c.status.in_((_pending, _failed)))
 _counts_of_user = _counts.where(writes.c.user_id == bindparam("user_id"))
 
 
@@ -351,6 +354,21 @@ def counts(conn: Connection, scope: str, user_id: str | None = None) -> tuple[in
     else:
         row = conn.execute(_counts_of_user, {"scope": scope, "user_id": user_id}).one()
     return int(row[0]), int(row[1])
+
+
+@cache
+def _counts_sql() -> str:
+    """:func:`counts` of a user as psycopg takes it; its parameters are ``asked_...``: it is sent as part of others."""
+    dialect = postgresql.psycopg.dialect()  # type: ignore[no-untyped-call]
+    statement = str(_counts_of_user.compile(dialect=dialect))
+    return statement.replace("%(scope)s", "%(asked_scope)s").replace("%(user_id)s", "%(asked_user_id)s")
+
+
+def counts_question(scope: str, user_id: str) -> tuple[str, dict[str, Any]]:
+    """What :func:`counts` asks of one user, as a SELECT for psycopg and its parameters; for whoever asks the same
+    PostgreSQL database something anyway.
+    """
+    return _counts_sql(), {"asked_scope": scope, "asked_user_id": user_id}
 
 
 def fingerprints_with_work(conn: Connection, scope: str) -> frozenset[str]:

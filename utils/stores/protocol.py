@@ -131,6 +131,21 @@ def text_hash(text: str) -> str:
     return hashlib.md5(text.encode(), usedforsecurity=False).hexdigest()
 
 
+@dataclass(slots=True)
+class Question:
+    """Something else the database knows, for the round trip of a read.
+
+    Attributes:
+        text: a SELECT of exactly one row, with named placeholders that no other statement has.
+        params: what they stand for.
+        answer: the row; None as long as nobody has answered.
+    """
+
+    text: str
+    params: Mapping[str, Any]
+    answer: tuple[Any, ...] | None = None
+
+
 class Store(Protocol):
     """A vector store as the flow sees it. Constructors do no I/O; ``open`` and ``close`` are idempotent.
 
@@ -186,7 +201,9 @@ class Store(Protocol):
         owner: Owner,
         top_k: int,
         condition: Condition | None = None,
+        *,
         enough: int | None = None,
+        beside: Question | None = None,
     ) -> list[Row]:
         """The owner's ``top_k`` most similar memories that satisfy ``condition``, best first, with scores.
 
@@ -196,12 +213,22 @@ class Store(Protocol):
             top_k: how many at most.
             condition: compiled filters.
             enough: with so many the store is not asked again for the rest of ``top_k``; None: it is.
+            beside: asked in the same round trip; only a :class:`TransactionalStore` answers it.
         """
 
     async def page(
-        self, owner: Owner, limit: int, offset: int = 0, condition: Condition | None = None
+        self,
+        owner: Owner,
+        limit: int,
+        offset: int = 0,
+        condition: Condition | None = None,
+        *,
+        beside: Question | None = None,
     ) -> tuple[list[Row], int]:
-        """One page of the owner's memories, newest first (``created_at``, then id), and how many there are in all."""
+        """One page of the owner's memories, newest first (``created_at``, then id), and how many there are in all.
+
+        ``beside``: as for :meth:`search`.
+        """
 
     async def search_batch(self, vectors: Sequence[Sequence[float]], owner: Owner, top_k: int) -> list[list[Row]]:
         """What :meth:`search` answers to each of ``vectors``, in their order; in one question where the store can."""
@@ -242,7 +269,9 @@ class TransactionalStore(Store, Protocol):
     def conninfo(self) -> str:
         """The libpq connection string of the database the memories are in; holds the password."""
 
-    async def change_statements(self, owner: Owner, changes: RowChanges) -> list[tuple[sql.Composed, list[Any]]]:
+    async def change_statements(
+        self, owner: Owner, changes: RowChanges
+    ) -> list[tuple[sql.Composed | sql.SQL, list[Any]]]:
         """The changes as statements with ``%s`` placeholders, to be sent in this order over any psycopg connection.
 
         Sent twice they have the effect of once: an id that is there is not added again, a memory that is gone is not
@@ -257,7 +286,7 @@ class TransactionalStore(Store, Protocol):
                 of the caller's transaction.
         """
 
-    def send(self, cursor: Cursor[Any], statement: tuple[sql.Composed, list[Any]]) -> int:
+    def send(self, cursor: Cursor[Any], statement: tuple[sql.Composed | sql.SQL, list[Any]]) -> int:
         """Send one of :meth:`change_statements` inside the caller's transaction; how many rows it changed. Blocks.
 
         Raises:

@@ -23,7 +23,7 @@ from utils.stores import filters
 from utils.stores.pgvector import schema as pgvector_schema
 from utils.stores.pgvector import statements
 from utils.stores.pgvector.store import PgvectorStore
-from utils.stores.protocol import Owner, Row
+from utils.stores.protocol import Owner, Question, Row
 
 ALICE = Owner("alice")
 
@@ -462,3 +462,21 @@ async def test_open_and_close_may_be_repeated(database: Database) -> None:
 
 async def test_the_version_decides_whether_an_index_can_fill_top_k() -> None:
     assert pgvector_schema._version("0.8.5") >= (0, 8) > pgvector_schema._version("0.7.4")
+
+
+@pytest.mark.parametrize("exact_rows", [100, 1])
+@pytest.mark.parametrize("stored", [0, 3])
+async def test_a_further_question_is_answered_in_the_same_round_trip_and_changes_nothing(
+    database: Database, exact_rows: int, stored: int
+) -> None:
+    async with opened(store_on(database, exact_rows=exact_rows)) as store:
+        rows = [memory("alice", f"memory {number}") for number in range(stored)]
+        await store.insert(rows, spread(stored))
+        for _ in range(2):  # a large user is known to be one the second time
+            asked = [Question("SELECT %(asked)s::int + 1, 'b'", {"asked": 41}) for _ in range(2)]
+            found = await store.search(QUERY, ALICE, 5, beside=asked[0])
+            page = await store.page(ALICE, 5, beside=asked[1])
+            assert found == await store.search(QUERY, ALICE, 5)
+            assert page == await store.page(ALICE, 5)
+            assert asked[1].answer == (42, "b")
+            assert asked[0].answer == (42, "b")

@@ -17,7 +17,7 @@ from utils.stores.mem0.adapters import adapter_of
 from utils.stores.mem0.collection import Collection
 from utils.stores.mem0.connection import Connection
 from utils.stores.mem0.folder_id import collection_id
-from utils.stores.protocol import Owner, Row
+from utils.stores.protocol import Owner, Question, Row
 from utils.stores.scores import scale_of
 
 if TYPE_CHECKING:
@@ -86,7 +86,9 @@ class Mem0Store:
         owner: Owner,
         top_k: int,
         condition: Condition | None = None,
+        *,
         enough: int | None = None,
+        beside: Question | None = None,
     ) -> list[Row]:
         """See ``Store.search``; all tries are one call on the engine's thread."""
         return await self._call(lambda collection: collection.search(vector, owner, top_k, condition, enough))
@@ -98,7 +100,13 @@ class Mem0Store:
         )
 
     async def page(
-        self, owner: Owner, limit: int, offset: int = 0, condition: Condition | None = None
+        self,
+        owner: Owner,
+        limit: int,
+        offset: int = 0,
+        condition: Condition | None = None,
+        *,
+        beside: Question | None = None,
     ) -> tuple[list[Row], int]:
         """See ``Store.page``; reads all of the owner's rows, no store of mem0 has an offset."""
         return await self._call(lambda collection: collection.page(owner, limit, offset, condition))

@@ -9,6 +9,7 @@ import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final
 
 from psycopg import sql
@@ -17,7 +18,7 @@ from utils.stores.errors import rejected
 from utils.stores.pgvector.filters import compile_condition, instant_sql
 from utils.stores.pgvector.schema import Table, quoted
 from utils.stores.pgvector.vector import Vector
-from utils.stores.protocol import SCOPE_KEYS, Owner, Patch, Row
+from utils.stores.protocol import SCOPE_KEYS, Owner, Patch, Question, Row
 from utils.stores.values import is_memory_id
 
 if TYPE_CHECKING:
@@ -37,7 +38,7 @@ class Statement:
         settings: server settings that hold for this statement only.
     """
 
-    text: sql.Composed
+    text: sql.Composed | sql.SQL
     params: Mapping[str, Any] | Sequence[Any]
     settings: Mapping[str, str] = field(default_factory=dict)
 
@@ -54,14 +55,15 @@ def get(table: Table, memory_id: str) -> Statement:
 # The vectors are one list, so that one statement answers for all. OFFSET 0 keeps the planner from pulling the inner
 # query up and walking the approximate index for an exact question.
 _NEAREST_EXACTLY: Final = """
-SELECT q.number, s.* FROM unnest(ARRAY[{vectors}]) WITH ORDINALITY AS q (vector, number) CROSS JOIN LATERAL (
+{asked} SELECT q.number, s.*{answer} FROM {beside}
+unnest(ARRAY[{vectors}]) WITH ORDINALITY AS q (vector, number) LEFT JOIN LATERAL (
     SELECT * FROM (
         SELECT id::text, payload, t.vector <=> q.vector AS distance FROM {table} AS t WHERE {where} OFFSET 0
     ) AS mine ORDER BY distance, id LIMIT %(top_k)s
-) AS s ORDER BY q.number, s.distance, s.id"""
+) AS s ON TRUE ORDER BY q.number, s.distance, s.id"""
 _NEAREST_COUNTED: Final = """
-SELECT c.owned, q.number, s.*
-FROM (SELECT count(*) AS owned FROM (SELECT FROM {table} WHERE {owned} LIMIT %(exact_rows)s + 1) AS bounded) AS c
+{asked} SELECT c.owned, q.number, s.*{answer} FROM {beside}
+(SELECT count(*) AS owned FROM (SELECT FROM {table} WHERE {owned} LIMIT %(exact_rows)s + 1) AS bounded) AS c
 CROSS JOIN unnest(ARRAY[{vectors}]) WITH ORDINALITY AS q (vector, number)
 LEFT JOIN LATERAL (
     SELECT * FROM (
@@ -70,10 +72,11 @@ LEFT JOIN LATERAL (
     ) AS mine ORDER BY distance, id LIMIT %(top_k)s
 ) AS s ON TRUE ORDER BY q.number, s.distance, s.id"""
 _NEAREST_BY_INDEX: Final = """
-SELECT q.number, s.* FROM unnest(ARRAY[{vectors}]) WITH ORDINALITY AS q (vector, number) CROSS JOIN LATERAL (
+{asked} SELECT q.number, s.*{answer} FROM {beside}
+unnest(ARRAY[{vectors}]) WITH ORDINALITY AS q (vector, number) LEFT JOIN LATERAL (
     SELECT id::text, payload, t.vector <=> q.vector AS distance
     FROM {table} AS t WHERE {where} ORDER BY t.vector{cast} <=> q.vector{cast} LIMIT %(top_k)s
-) AS s ORDER BY q.number, s.distance, s.id"""
+) AS s ON TRUE ORDER BY q.number, s.distance, s.id"""
 
 
 # Candidates per step of an index scan: recall against time, see benchmarks/search_scale.py. Their order need
@@ -90,6 +93,7 @@ class Nearest:
     owner: Owner
     top_k: int
     condition: Condition | None
+    beside: Question | None = None
 
     def exactly(self) -> Statement:
         """By a look at every row of the owner: ``(number of the vector from 1, id, payload, distance)``."""
@@ -99,43 +103,70 @@ class Nearest:
         """The same behind the number of the user's memories, counted to just above ``exact_rows``; only up to there
         with an answer.
         """
-        return self._statement(_NEAREST_COUNTED, _USER, {"exact_rows": exact_rows}, owned=sql.SQL(_USER))
+        return self._statement(_NEAREST_COUNTED, _USER, {"exact_rows": exact_rows})
 
     def by_index(self) -> Statement:
         """By the approximate index: perhaps not the very nearest, and perhaps not ``top_k``."""
         half = self.table.ann is not None and self.table.ann.opclass.startswith("halfvec")
-        cast = sql.SQL("::halfvec({})").format(sql.Literal(self.table.dims)) if half else sql.SQL("")
+        cast = f"::halfvec({self.table.dims})" if half else ""
         return replace(self._statement(_NEAREST_BY_INDEX, _USER_BESIDE_INDEX, cast=cast), settings=_UNTIL_FULL)
 
-    def _statement(
-        self, text: str, user: str, more: Mapping[str, Any] | None = None, **parts: sql.Composable
-    ) -> Statement:
+    def _statement(self, text: str, user: str, more: Mapping[str, Any] | None = None, cast: str = "") -> Statement:
         where, params = _where(self.owner, self.condition, user)
         vectors = {f"vector_{number}": vector for number, vector in enumerate(self.vectors)}
-        placeholders = sql.SQL(", ".join(f"%({name})s::vector" for name in vectors))
-        composed = sql.SQL(text).format(table=quoted(self.table.name), where=where, vectors=placeholders, **parts)
-        return Statement(composed, {**params, **vectors, "top_k": self.top_k, **(more or {})})
+        beside, asked = (self.beside.text, self.beside.params) if self.beside else (None, {})
+        composed = _nearest_sql(text, self.table.name, where.as_string(), len(vectors), cast, beside)
+        return Statement(composed, {**params, **vectors, **asked, "top_k": self.top_k, **(more or {})})
+
+
+@lru_cache(maxsize=256)  # putting it together takes longer than sending it
+def _nearest_sql(text: str, table: str, where: str, vectors: int, cast: str, beside: str | None) -> sql.SQL:
+    placeholders = ", ".join(f"%(vector_{number})s::vector" for number in range(vectors))
+    parts = {"vectors": sql.SQL(placeholders), "cast": sql.SQL(cast), "owned": sql.SQL(_USER), **_asking(beside)}
+    return sql.SQL(sql.SQL(text).format(table=quoted(table), where=sql.SQL(where), **parts).as_string())
+
+
+def _asking(beside: str | None) -> dict[str, sql.SQL]:
+    """The parts of a statement that ask a further question; its answer ends every row."""
+    if beside is None:
+        return dict.fromkeys(("asked", "answer", "beside"), sql.SQL(""))
+    return {
+        "asked": sql.SQL(f"WITH asked AS MATERIALIZED ({beside})"),
+        "answer": sql.SQL(", asked.*"),
+        "beside": sql.SQL("asked CROSS JOIN"),
+    }
 
 
 _PAGE: Final = """
-WITH mine AS (
+{asked} mine AS (
     SELECT id, {created_at} AS created_at FROM {table} WHERE {where}
 ), page AS (
     SELECT id, created_at FROM mine ORDER BY created_at DESC NULLS LAST, id LIMIT %(limit)s OFFSET %(offset)s
 )
-SELECT c.total, s.id::text, s.payload FROM (SELECT count(*) AS total FROM mine) AS c LEFT JOIN (
+SELECT c.total, s.id::text, s.payload{answer} FROM {beside} (SELECT count(*) AS total FROM mine) AS c LEFT JOIN (
     SELECT page.id, page.created_at, t.payload FROM page JOIN {table} AS t ON t.id = page.id
 ) AS s ON TRUE ORDER BY s.created_at DESC NULLS LAST, s.id"""
 _CREATED_AT: Final = sql.SQL(instant_sql("(payload ->> 'created_at')"))
 
 
-def page(table: Table, owner: Owner, limit: int, offset: int, condition: Condition | None) -> Statement:
+def page(
+    table: Table, owner: Owner, limit: int, offset: int, condition: Condition | None, beside: Question | None = None
+) -> Statement:
     """One page, newest first, each row behind the total: ``(total, id, payload)``; an empty page is one row of the
     total and nulls.
     """
     where, params = _where(owner, condition)
-    text = sql.SQL(_PAGE).format(table=quoted(table.name), where=where, created_at=_CREATED_AT)
-    return Statement(text, {**params, "limit": max(limit, 0), "offset": max(offset, 0)})
+    question, asked = (beside.text, beside.params) if beside else (None, {})
+    text = _page_sql(table.name, where.as_string(), question)
+    return Statement(text, {**params, **asked, "limit": max(limit, 0), "offset": max(offset, 0)})
+
+
+@lru_cache(maxsize=256)
+def _page_sql(table: str, where: str, beside: str | None) -> sql.SQL:
+    parts = _asking(beside)
+    parts["asked"] = sql.SQL("WITH" if beside is None else f"{parts['asked'].as_string()},")
+    text = sql.SQL(_PAGE).format(table=quoted(table), where=sql.SQL(where), created_at=_CREATED_AT, **parts)
+    return sql.SQL(text.as_string())
 
 
 _SCAN: Final = """

@@ -45,7 +45,7 @@ from utils.stores.pgvector.schema import (
 from utils.stores.pgvector.sessions import Login, ServerFull, is_shared
 from utils.stores.pgvector.sizes import EXACT_ROWS, OwnerSizes
 from utils.stores.pgvector.vector import Vector
-from utils.stores.protocol import Owner, Row, RowChanges
+from utils.stores.protocol import Owner, Question, Row, RowChanges
 from utils.stores.values import is_encodable, is_memory_id
 
 if TYPE_CHECKING:
@@ -150,10 +150,12 @@ class PgvectorStore:
         owner: Owner,
         top_k: int,
         condition: Condition | None = None,
+        *,
         enough: int | None = None,
+        beside: Question | None = None,
     ) -> list[Row]:
         """The nearest of the owner's matching memories: exactly for all but large owners."""
-        return (await self._nearest(self._reads, [vector], owner, top_k, condition, enough))[0]
+        return (await self._nearest(self._reads, [vector], owner, top_k, condition, enough, beside))[0]
 
     async def search_batch(self, vectors: Sequence[Sequence[float]], owner: Owner, top_k: int) -> list[list[Row]]:
         """The nearest to each vector, in one statement for all."""
@@ -167,34 +169,47 @@ class PgvectorStore:
         top_k: int,
         condition: Condition | None,
         enough: int | None,
+        beside: Question | None = None,
     ) -> list[list[Row]]:
         table = await self._collection(*vectors)
         if table is None or not vectors or top_k < 1 or not _storable(owner):
             return [[] for _ in vectors]
-        nearest = statements.Nearest(table, [Vector(vector) for vector in vectors], owner, top_k, condition)
+        nearest = statements.Nearest(table, [Vector(vector) for vector in vectors], owner, top_k, condition, beside)
         large = self._sizes.is_large(owner.user_id)
         if large is None:
             found = await self._execute(connections, nearest.counted(self._exact_rows))
             owned = found[0][0]
+            _note_answer(beside, found, 5)
             self._sizes.counted(owner.user_id, owned)
             if owned <= self._exact_rows:
                 return _by_vector(owner, len(vectors), (row[1:] for row in found))
             large = True
         if large and await self._has_index(table):
-            answers = _by_vector(owner, len(vectors), await self._execute(connections, nearest.by_index()))
+            found = await self._execute(connections, nearest.by_index())
+            _note_answer(beside, found, 4)
+            answers = _by_vector(owner, len(vectors), found)
             if all(len(rows) >= min(top_k, enough or top_k) for rows in answers):
                 return answers
-        return _by_vector(owner, len(vectors), await self._execute(connections, nearest.exactly()))
+        found = await self._execute(connections, nearest.exactly())
+        _note_answer(beside, found, 4)
+        return _by_vector(owner, len(vectors), found)
 
     async def page(
-        self, owner: Owner, limit: int, offset: int = 0, condition: Condition | None = None
+        self,
+        owner: Owner,
+        limit: int,
+        offset: int = 0,
+        condition: Condition | None = None,
+        *,
+        beside: Question | None = None,
     ) -> tuple[list[Row], int]:
         """One page and the total, in one statement."""
         table = await self._collection()
         if table is None or not _storable(owner):
             return [], 0
-        found = await self._execute(self._reads, statements.page(table, owner, limit, offset, condition))
-        return _owned(owner, (row[1:] for row in found)), found[0][0]
+        found = await self._execute(self._reads, statements.page(table, owner, limit, offset, condition, beside))
+        _note_answer(beside, found, 3)
+        return _owned(owner, (row[1:3] for row in found)), found[0][0]
 
     async def scan(self, owner: Owner, after_id: str | None, limit: int) -> list[Row]:
         """The owner's next memories by id, at the same cost for every page, however many there are."""
@@ -235,7 +250,9 @@ class PgvectorStore:
         """The libpq connection string; holds the password."""
         return self._config.conninfo
 
-    async def change_statements(self, owner: Owner, changes: RowChanges) -> list[tuple[sql.Composed, list[Any]]]:
+    async def change_statements(
+        self, owner: Owner, changes: RowChanges
+    ) -> list[tuple[sql.Composed | sql.SQL, list[Any]]]:
         """See ``TransactionalStore.change_statements``; finds or creates the table first."""
         table = await self._collection(*changes.added_vectors, *(patch.vector for patch in changes.patched))
         if table is None:
@@ -243,14 +260,14 @@ class PgvectorStore:
         if not all(owner.owns(row.payload) for row in changes.added):
             raise rejected("store_bad_row", "owner")
         texts = (Vector(vector).as_text() for vector in changes.added_vectors)
-        made = [
+        made: list[statements.Statement | None] = [
             *statements.insert(table, changes.added, texts),
             *(statements.patch(table, owner, patch, Vector(patch.vector).as_text()) for patch in changes.patched),
             statements.delete(table, changes.deleted, owner),
         ]
         return [(statement.text, list(statement.params)) for statement in made if statement is not None]
 
-    def send(self, cursor: psycopg.Cursor[Any], statement: tuple[sql.Composed, list[Any]]) -> int:
+    def send(self, cursor: psycopg.Cursor[Any], statement: tuple[sql.Composed | sql.SQL, list[Any]]) -> int:
         """See ``TransactionalStore.send``."""
         text, params = statement
         with self._noticing_loss(), database_errors():
@@ -343,11 +360,17 @@ def _storable(owner: Owner) -> bool:
 def _by_vector(owner: Owner, count: int, found: Iterable[tuple[Any, ...]]) -> list[list[Row]]:
     """The owner's rows of ``(number of the vector from 1, id, payload, distance)``, by vector."""
     answers: list[list[Row]] = [[] for _ in range(count)]
-    for number, memory_id, payload, distance in found:
+    for number, memory_id, payload, distance, *_ in found:
         if _is_owned(owner, payload):
             score = None if distance is None else _similarity(distance)  # a row without a vector has no distance
             answers[number - 1].append(Row(memory_id, payload, score))
     return answers
+
+
+def _note_answer(beside: Question | None, found: Sequence[tuple[Any, ...]], columns: int) -> None:
+    """Take the answer to a further question, which stands behind so many columns of every row."""
+    if beside is not None and found:
+        beside.answer = found[0][columns:]
 
 
 def _owned(owner: Owner, found: Iterable[Sequence[Any]]) -> list[Row]:
