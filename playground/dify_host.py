@@ -129,6 +129,11 @@ class PluginProcess:
         """Resident memory of the process."""
         return int(psutil.Process(self.pid).memory_info().rss)
 
+    def cpu_s(self) -> float:
+        """The CPU time the process has used."""
+        used = psutil.Process(self.pid).cpu_times()
+        return float(used.user + used.system)
+
     def kill(self) -> None:
         """SIGKILL, as the daemon does it; returns when the process is gone. Calls in flight fail with PluginDied."""
         self._end(signal.SIGKILL)
