@@ -115,5 +115,5 @@ def checked(answer: Invocation) -> Invocation:
     assert {"status", "messages", "results"} <= answer.envelope.keys()
     assert answer.size_bytes <= BUDGET_BYTES
     assert answer.text.startswith(answer.envelope["messages"])
-    assert answer.status in {"SUCCESS", "ERROR", "TIMEOUT", "OVERLOAD", "NOT_FOUND"}
+    assert answer.status in {"SUCCESS", "ERROR", "TIMEOUT", "OVERLOAD", "NOT_FOUND", "ACCEPTED"}
     return answer

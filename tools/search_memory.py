@@ -16,6 +16,7 @@ class SearchMemory(tool_base.MemoryTool):
         params.FILTERS,
         params.Parameter("top_k", "integer", default=5, low=1, high=100),
         params.Parameter("threshold", "number", low=0, high=1),
+        params.Parameter("include_retention", "boolean", default=False),
         params.Parameter("max_tokens", "integer", low=1, high=1_000_000),
         params.RUN_ID,
         params.timeout(5),
@@ -31,5 +32,6 @@ class SearchMemory(tool_base.MemoryTool):
             top_k=given["top_k"],
             threshold=given["threshold"],
             given_filters=given["filters"],
+            with_recalls=given["include_retention"],
         )
         return results.search_answer(page, given["max_tokens"])

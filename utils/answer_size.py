@@ -15,12 +15,14 @@ from typing import Any, Final
 from pydantic import TypeAdapter
 
 from utils.memory.requests import MAX_MEMORY_CHARS
+from utils.messages import Sentence
 from utils.results import Answer
 
 BUDGET_BYTES: Final = 2 * 2**20  # SPEC 3.1; the daemon's limit is 5 MiB for one line
 _ANYTHING: Final = TypeAdapter(Any)
 _RESERVED_BYTES: Final = 32 * 2**10  # the sentence, the counts, and what the SDK puts around each message
 _TIMES_SENT: Final = 2  # in the JSON message and in a variable
+_BASE64: Final = 2  # bytes sent for one of a file: base64's 4/3, and what the SDK puts around each piece of it
 _LARGEST_FIELD_BYTES: Final = 128 * 2**10  # of a single result that is cut; the texts of ours are smaller
 
 
@@ -30,21 +32,39 @@ def fit(answer: Answer) -> Answer:
     A first result that is alone too large is shown with its texts cut to the length of a memory, so that whoever pages
     through a user's memories gets past it.
     """
+    if answer.long_list:
+        return _fit_long_list(answer)
     results = answer.results if isinstance(answer.results, list) else [answer.results]
     left, kept = BUDGET_BYTES - _RESERVED_BYTES - _TIMES_SENT * _size(answer.extra), 0
     for result, line in zip_longest(results, answer.lines[: len(results)], fillvalue=""):
-        left -= _TIMES_SENT * _size(result) + _size(line)
+        left -= _TIMES_SENT * _size(result) + _size(str(line))
         if left < 0:  # the rest is not even looked at: it may be a hundred times the budget
             break
         kept += 1
     else:
         return answer
     if kept == 0:
-        return _truncated(answer, [_cut(results[0])], [line[:MAX_MEMORY_CHARS] for line in answer.lines[:1]])
+        return _truncated(answer, [_cut(results[0])], [str(line)[:MAX_MEMORY_CHARS] for line in answer.lines[:1]])
     return _truncated(answer, results[:kept], answer.lines[:kept])
 
 
-def _truncated(answer: Answer, results: list[Any], lines: Sequence[str]) -> Answer:
+def _fit_long_list(answer: Answer) -> Answer:
+    """``answer`` with as much of the list inside its results as there is room for beside everything else."""
+    items = answer.results[answer.long_list]
+    others = {name: value for name, value in answer.results.items() if name != answer.long_list}
+    left = BUDGET_BYTES - _RESERVED_BYTES - _TIMES_SENT * (_size(answer.extra) + _size(others))
+    left -= sum(_size(str(line)) for line in answer.lines)
+    left -= sum(_BASE64 * len(file.content) for file in answer.files)
+    for kept, item in enumerate(items):
+        left -= _TIMES_SENT * _size(item)
+        if left < 0:
+            extra = {**answer.extra, "truncated": True}
+            notes = [*answer.notes, ("result_truncated", {"left_out": len(items) - kept})]
+            return replace(answer, results={**others, answer.long_list: items[:kept]}, notes=notes, extra=extra)
+    return answer
+
+
+def _truncated(answer: Answer, results: list[Any], lines: Sequence[str | Sentence]) -> Answer:
     extra = {**answer.extra, "truncated": True}
     left_out = 0
     if isinstance(answer.results, list):

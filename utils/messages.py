@@ -73,6 +73,11 @@ def render(key: str, language: str, /, **params: object) -> str:
     return sentences[key].format(**shown)
 
 
+def said(text: str | Sentence, language: str) -> str:
+    """A sentence in ``language``; a plain text as it is."""
+    return render(text.key, language, **text.params) if isinstance(text, Sentence) else text
+
+
 def _plain(value: object) -> object:
     if isinstance(value, Sentence):
         return {"key": value.key, "params": {name: _plain(param) for name, param in value.params.items()}}

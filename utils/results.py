@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -10,12 +11,25 @@ from typing import TYPE_CHECKING, Any
 from utils import messages
 from utils.errors import NotFound
 from utils.memory.recalled import text_for_llm
+from utils.messages import Sentence
 
 if TYPE_CHECKING:
+    from utils.forgetting.assessment import Assessment
+    from utils.forgetting.forget import Forgotten
+    from utils.forgetting.preview import Preview
     from utils.memory.recall import Page
     from utils.memory.requests import WriteResult
     from utils.state.history import Entry
     from utils.stores.protocol import Row
+
+
+@dataclass(frozen=True, slots=True)
+class File:
+    """A file that goes with an answer; Dify's chat shows a picture."""
+
+    content: bytes
+    mime_type: str
+    filename: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,20 +41,24 @@ class Answer:
         key: name of the sentence that says what happened.
         params: the sentence's parameters.
         extra: further output variables by name (``total``, ``write_id`` ...).
-        lines: what a person would want to read below the sentence.
+        lines: what a person would want to read below the sentence: texts, or sentences in the caller's language.
         notes: further sentences at the end of the text, each a key and its parameters.
         offset: the place of the first result among all, where the tool pages through them.
-        status: one of SUCCESS, ERROR, TIMEOUT, OVERLOAD, NOT_FOUND.
+        status: one of SUCCESS, ERROR, TIMEOUT, OVERLOAD, NOT_FOUND, ACCEPTED.
+        long_list: the key of a list inside ``results`` that is cut from its end when the answer is too large.
+        files: sent after the text.
     """
 
     results: Any
     key: str
     params: Mapping[str, Any] = field(default_factory=dict)
     extra: Mapping[str, Any] = field(default_factory=dict)
-    lines: Sequence[str] = ()
+    lines: Sequence[str | Sentence] = ()
     notes: Sequence[tuple[str, Mapping[str, Any]]] = ()
     offset: int | None = None
     status: str = "SUCCESS"
+    long_list: str = ""
+    files: Sequence[File] = ()
 
 
 def memory(row: Row) -> dict[str, Any]:
@@ -145,10 +163,19 @@ def _message_answer(key: str, result: WriteResult, **params: Any) -> Answer:
 
 def search_answer(page: Page, max_tokens: int | None) -> Answer:
     """The answer to ``search_memory``; ``max_tokens`` bounds its block for a prompt."""
-    found = [scored_memory(row) for row in page.rows]
+    found = [{**scored_memory(row), **_retention(page, row)} for row in page.rows]
     key = "result_search" if found else "result_search_none"
     answer = _page_answer(page, found, key, {"count": len(found)})
     return replace(answer, extra={**answer.extra, "text_for_llm": text_for_llm(page.rows, max_tokens)})
+
+
+def _retention(page: Page, row: Row) -> dict[str, float]:
+    """What is left of a memory, where that was asked for."""
+    if page.recalls is None:
+        return {}
+    from utils.forgetting.assessment import assess  # here, as for everything that no plugin needs to start
+
+    return {"retention": assess(row, page.recalls.get(row.id), time.time(), None).to_json()["retention"]}
 
 
 def list_answer(page: Page, offset: int) -> Answer:
@@ -196,3 +223,56 @@ def history_answer(entries: Sequence[Entry], total: int, offset: int) -> Answer:
     lines = [f"{one['updated_at']} {one['event']}: {one['new_memory'] or one['old_memory']}" for one in shown]
     answer = Answer(shown, "result_history", {"count": total}, {"total": total}, lines)
     return _paged(answer, offset, total)
+
+
+_MOST_LINES = 10  # forgotten memories in the text of a dry run
+_LONGEST_LINE = 120  # characters of a memory in it
+_NOT_YET: Mapping[str, None] = dict.fromkeys(
+    ("deleted_count", "retained_count", "checkpoints_cleaned", "locks_cleaned")
+)
+
+
+def forget_answer(forgotten: Forgotten) -> Answer:
+    """The answer to ``forget_memories``: what was done, or that it goes on in the background."""
+    counts, extra = forgotten.counts, {"task_id": forgotten.task_id}
+    if counts is None:
+        still = {**_NOT_YET, "dry_run": False}
+        return Answer(still, "result_forget_accepted", {"task_id": forgotten.task_id}, extra, status="ACCEPTED")
+    return Answer({**counts, "dry_run": False}, "result_forgotten", counts, extra)
+
+
+def would_forget_answer(found: Preview, png: bytes) -> Answer:
+    """The answer to a dry run of ``forget_memories``; ``png`` is the picture of it."""
+    counts = {
+        "deleted_count": found.deleted_count,
+        "retained_count": found.retained_count,
+        "checkpoints_cleaned": found.checkpoints,
+        "locks_cleaned": found.leases,
+    }
+    would = [{"id": row.id, "memory": row.text, "retention_info": judged.to_json()} for row, judged in found.forgotten]
+    return Answer(
+        {**counts, "dry_run": True, "would_delete": would},
+        "result_would_forget",
+        counts,
+        lines=_table_of_forgotten(found),
+        long_list="would_delete",
+        files=[File(png, "image/png", "memory-retention.png")],
+    )
+
+
+def _table_of_forgotten(found: Preview) -> list[str | Sentence]:
+    """The first memories a dry run would delete, and why, as a Markdown table."""
+    if not found.forgotten:
+        return []
+    rows = [_forgotten_line(row, judged) for row, judged in found.forgotten[:_MOST_LINES]]
+    left = found.deleted_count - len(rows)
+    more = [Sentence("result_forget_more", {"count": left})] if left else []
+    return ["", Sentence("result_forget_table", {}), "|---:|---:|---:|---|---|", *rows, *more]
+
+
+def _forgotten_line(row: Row, judged: Assessment) -> str:
+    text = " ".join(row.text.split()).replace("|", "\\|")
+    shown = text if len(text) <= _LONGEST_LINE else f"{text[:_LONGEST_LINE]}\u2026"
+    age_days = judged.age_since_created_days if judged.ttl_expired else judged.age_days
+    numbers = f"| {judged.retention:.1%} | {age_days:.0f} | {judged.recall_count} "
+    return f"{numbers}| {judged.memory_subtype or '\u2013'}{' (TTL)' if judged.ttl_expired else ''} | {shown} |"

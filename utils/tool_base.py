@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 _NOTHING: Final[Mapping[str, Any]] = {}
-MAX_REQUEST_TIMEOUT_S: Final = 60.0  # SPEC 4: no tool but delete_all and extraction waits longer
+MAX_REQUEST_TIMEOUT_S: Final = 60.0  # SPEC 4: no tool but delete_all, forget and extraction waits longer
 
 
 class MemoryTool(Tool):
@@ -110,7 +110,11 @@ class MemoryTool(Tool):
         notes = [messages.render(key, language, **values) for key, values in answer.notes]
         if next_offset := variables.get("next_offset"):
             notes.append(messages.render("result_next_offset", language, next_offset=next_offset))
-        yield self.create_text_message("\n".join((sentence, *answer.lines, *notes)))
+        lines = [messages.said(line, language) for line in answer.lines]
+        yield self.create_text_message("\n".join((sentence, *lines, *notes)))
+        for file in answer.files:
+            about = {"mime_type": file.mime_type, "filename": file.filename}
+            yield self.create_blob_message(blob=file.content, meta=about)
         for name, value in variables.items():
             yield self._variable(name, value)
 

@@ -53,6 +53,7 @@ PARAMETERS: Final[dict[str, dict[str, Said]]] = {
         "filters": TEXT,
         "top_k": Said("number", default=5),
         "threshold": NUMBER,
+        "include_retention": Said("boolean", default=False),
         "max_tokens": NUMBER,
         "run_id": TEXT,
         "timeout": _timeout(5),
@@ -81,6 +82,13 @@ PARAMETERS: Final[dict[str, dict[str, Said]]] = {
         "limit": Said("number", default=100),
         "offset": Said("number", default=0),
         "timeout": _timeout(5),
+    },
+    "forget_memories": {
+        "user_id": NEEDED,
+        "app_id": TEXT,
+        "dry_run": Said("boolean", form="form", default=False),
+        "run_id": TEXT,
+        "timeout": _timeout(60),
     },
 }
 
@@ -111,13 +119,26 @@ WRITE: Final = {"write_id": "string"}
 # Type and fields of `results`, then the variables beside `status`, `messages` and `results`.
 OUTPUTS: Final[dict[str, tuple[str, dict[str, str], dict[str, str]]]] = {
     "add_memory": ("array", dict.fromkeys(("id", "memory", "event"), "string"), {**WRITE, **CUT}),
-    "search_memory": ("array", {**MEMORY, **SCORES}, {"text_for_llm": "string", "count": "integer", **QUEUE, **CUT}),
+    "search_memory": (
+        "array",
+        {**MEMORY, **SCORES, "retention": "number"},
+        {"text_for_llm": "string", "count": "integer", **QUEUE, **CUT},
+    ),
     "get_all_memories": ("array", {**MEMORY, **TIMES}, {**QUEUE, **PAGED}),
     "get_memory": ("object", {**MEMORY, **TIMES}, CUT),
     "update_memory": ("object", {"message": "string"}, WRITE),
     "delete_memory": ("object", {"message": "string"}, WRITE),
     "delete_all_memories": ("object", {"message": "string", "count": "integer"}, WRITE),
     "get_memory_history": ("array", CHANGE, PAGED),
+    "forget_memories": (
+        "object",
+        {
+            **dict.fromkeys(("deleted_count", "retained_count", "checkpoints_cleaned", "locks_cleaned"), "integer"),
+            "dry_run": "boolean",
+            "would_delete": "array",
+        },
+        {"task_id": "string", **CUT},
+    ),
 }
 
 

@@ -20,10 +20,8 @@ from PIL import Image, ImageDraw, ImageFont
 from utils.forgetting.curve import FORGOTTEN_BELOW
 
 if TYPE_CHECKING:
-    from utils.forgetting.forget import Kind
+    from utils.forgetting.preview import Kind
 
-MIME_TYPE: Final = "image/png"
-FILENAME: Final = "memory-retention.png"
 WIDTH: Final = 960  # pixels: twice the width of a chat bubble
 HEIGHT: Final = 640
 _OVERSAMPLED: Final = 2  # drawn larger and made smaller: Pillow's own edges are jagged
