@@ -16,6 +16,7 @@ from typing import Any, Final
 
 from utils.errors import UnusableAnswer
 from utils.extraction.checkpoint import Place
+from utils.memory.recalled import without_recalled
 from utils.messages import Sentence
 from utils.text import clean
 
@@ -118,14 +119,14 @@ def _conversation(row: Mapping[str, Any]) -> Conversation:
 
 
 def _turn(row: Mapping[str, Any]) -> Turn:
-    status = row.get("status") or "normal"
-    answer = _text(row.get("answer"))
+    status, answered = row.get("status") or "normal", row.get("answer")
+    answer = _text(answered)
     return Turn(
         id=_id(row),
         at=epoch_second(row.get("created_at")),
         user=_text(row.get("query")),
         assistant=clean(answer[_thoughts_end(answer) :]) if status == "normal" else "",
-        running=not answer and status != "error",
+        running=not (isinstance(answered, str) and answered.strip()) and status != "error",
     )
 
 
@@ -168,4 +169,5 @@ def _thoughts_end(answer: str) -> int:
 
 
 def _text(value: Any) -> str:
-    return clean(value) if isinstance(value, str) else ""
+    """What was said, without what was recalled into it: that is no news (SPEC 3.1)."""
+    return clean(without_recalled(value)) if isinstance(value, str) else ""

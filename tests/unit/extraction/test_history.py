@@ -70,6 +70,12 @@ def test_what_an_assistant_said(answer: Any, assistant: str) -> None:
     assert turn(answer=answer).assistant == assistant
 
 
+def test_what_was_recalled_into_a_message_is_no_part_of_it() -> None:
+    block = "<recalled_memories>\nLikes tea.\n</recalled_memories>\n"
+    said = turn(query=f"{block}I moved to Porto.", answer=block)
+    assert (said.user, said.assistant, said.running) == ("I moved to Porto.", "", False)
+
+
 def test_a_failed_turn_was_said_but_not_answered() -> None:
     failed = turn(query="BOOM now", answer="half an answer", status="error")
     assert (failed.user, failed.assistant) == ("BOOM now", "")
