@@ -13,7 +13,7 @@ import json
 import logging
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final, Literal
 
 from utils.errors import InvalidInput
@@ -22,12 +22,13 @@ from utils.stores.protocol import RESERVED_KEYS
 
 _log = logging.getLogger(__name__)
 
-Kind = Literal["text", "id", "trace", "boolean", "integer", "number", "metadata", "filters", "timeout"]
+Kind = Literal["text", "id", "trace", "boolean", "integer", "number", "limit", "metadata", "filters", "timeout"]
 
 MAX_ID_CHARS: Final = 512
 MAX_MESSAGE_CHARS: Final = 200_000  # a message pair of that size still fits the context of today's large models
 MAX_TEXT_CHARS: Final = MAX_MEMORY_CHARS  # one memory, query or set of instructions
 MAX_JSON_CHARS: Final = 65_536
+MAX_USER_IDS_CHARS: Final = 2_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +38,7 @@ class Parameter:
     Attributes:
         name: as in the yaml.
         kind: what it holds; ``id`` is a scope or memory id, ``trace`` the run id, ``timeout`` seconds (read by the
-            frame).
+            frame), ``limit`` a number that is cut to its range instead of refused.
         required: a missing or blank value is an error.
         default: what an absent optional parameter becomes.
         low: smallest number allowed.
@@ -164,6 +165,32 @@ def _integer(parameter: Parameter, given: Any) -> int:
     return int(value)
 
 
+class Cut(float):
+    """A number that was cut to its parameter's range."""
+
+
+def _limit(parameter: Parameter, given: Any) -> float:
+    value = _number(replace(parameter, low=None, high=None), given)
+    low = -math.inf if parameter.low is None else parameter.low
+    high = math.inf if parameter.high is None else parameter.high
+    kept = min(max(value, low), high)
+    return kept if kept == value else Cut(kept)
+
+
+def cut(given: Mapping[str, Any]) -> list[str]:
+    """The parsed parameters that were cut to their range, each with what it became."""
+    return [f"{name} = {value:g}" for name, value in given.items() if isinstance(value, Cut)]
+
+
+def checked_id(name: str, given: str) -> str:
+    """One of the ids in the list that the parameter ``name`` holds.
+
+    Raises:
+        InvalidInput: it cannot be used as an id.
+    """
+    return _id(Parameter(name, "id"), given)
+
+
 def _json_object(parameter: Parameter, given: Any) -> dict[str, Any]:
     if isinstance(given, str):
         if len(given) > MAX_JSON_CHARS:
@@ -233,6 +260,7 @@ _READERS: Final[dict[str, Callable[[Parameter, Any], Any]]] = {
     "boolean": _boolean,
     "integer": _integer,
     "number": _number,
+    "limit": _limit,
     "metadata": _metadata,
     "filters": _json_object,
     "timeout": _timeout,

@@ -16,7 +16,7 @@ import logging
 import time
 from abc import abstractmethod
 from collections.abc import Generator, Mapping
-from typing import TYPE_CHECKING, Any, ClassVar, Final
+from typing import Any, ClassVar, Final
 
 from dify_plugin import Tool
 from dify_plugin.entities.tool import ToolInvokeMessage
@@ -28,12 +28,10 @@ from utils.errors import PluginError
 from utils.results import Answer
 from utils.runtime.runtime import runtime
 
-if TYPE_CHECKING:
-    from utils.memory.memory import Memory
-
 _log = logging.getLogger(__name__)
 
 _NOTHING: Final[Mapping[str, Any]] = {}
+_UNASKED_TIMEOUT_S: Final = 15.0  # of tools without a parameter for it
 MAX_REQUEST_TIMEOUT_S: Final = 60.0  # SPEC 4: no tool but delete_all, forget and extraction waits longer
 
 
@@ -45,15 +43,17 @@ class MemoryTool(Tool):
         outputs: the variables it sends beside ``status``, ``messages`` and ``results``, with their values on failure.
         empty: ``results`` on failure.
         longest_timeout_s: the most a caller may ask for.
+        part: whose operation it is: ``memory`` or ``extraction``, as the credentials open them.
     """
 
     parameters: ClassVar[tuple[params.Parameter, ...]] = ()
     outputs: ClassVar[Mapping[str, Any]] = {}
     empty: ClassVar[Any] = None
     longest_timeout_s: ClassVar[float] = MAX_REQUEST_TIMEOUT_S
+    part: ClassVar[str] = "memory"
 
     @abstractmethod
-    async def run(self, memory: Memory, given: dict[str, Any]) -> Answer:
+    async def run(self, part: Any, given: dict[str, Any]) -> Answer:
         """The tool's one operation, with its parsed parameters; runs on the loop."""
 
     def _invoke(self, tool_parameters: dict[str, Any]) -> Generator[ToolInvokeMessage, None, None]:
@@ -90,13 +90,13 @@ class MemoryTool(Tool):
         synchronous = not runtime().settings(credentials).async_mode
         return runtime().call(
             credentials,
-            lambda memory: self.run(memory, given),
+            lambda opened: self.run(getattr(opened, self.part), given),
             timeout_s=None if synchronous else self._timeout_s(given),
             after=after,
         )
 
     def _timeout_s(self, given: Mapping[str, Any]) -> float:
-        return min(float(given["timeout"]), self.longest_timeout_s)
+        return min(float(given.get("timeout", _UNASKED_TIMEOUT_S)), self.longest_timeout_s)
 
     def _failed(self, status: str, key: str, known: Mapping[str, Any] = _NOTHING) -> Answer:
         """The documented empties; ``write_id`` is kept where the failed write has one."""
@@ -105,7 +105,8 @@ class MemoryTool(Tool):
 
     def _messages(self, answer: Answer, sentence: str, language: str) -> Generator[ToolInvokeMessage, None, None]:
         envelope = {"status": answer.status, "messages": sentence, "results": answer.results}
-        variables = {**envelope, **{name: answer.extra.get(name, value) for name, value in self.outputs.items()}}
+        known = {**answer.extra, "message": sentence}  # the name earlier plugins gave it, where a tool declares it
+        variables = {**envelope, **{name: known.get(name, value) for name, value in self.outputs.items()}}
         yield self.create_json_message(variables)
         notes = [messages.render(key, language, **values) for key, values in answer.notes]
         if next_offset := variables.get("next_offset"):

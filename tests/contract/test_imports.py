@@ -21,6 +21,7 @@ ROOMS: Final = (
     "provider",
     "utils.tool_base",
     "utils.answer_size",
+    "utils.task_answers",
     "utils.results",
     "utils.params",
     "utils.runtime",

@@ -91,6 +91,21 @@ PARAMETERS: Final[dict[str, dict[str, Said]]] = {
         "timeout": _timeout(60),
     },
 }
+PARAMETERS |= {
+    "extract_long_term_memory": {
+        **{
+            name: Said("string", form="form", required=True)
+            for name in ("user_ids", "app_id", "dify_base_url", "dify_api_key")
+        },
+        "days_back": Said("number", form="form", default=1),
+        "conversations_limit": Said("number", form="form", default=20),
+        "max_tokens_per_conversation": Said("number", form="form", default=64),
+        "time_budget": Said("number", form="form", default=60),
+        "run_id": Said("string", form="form"),
+    },
+    "check_extraction_status": {"task_id": NEEDED},
+    "get_user_checkpoint": {"user_id": NEEDED, "app_id": TEXT},
+}
 
 ENVELOPE: Final = {"status": "string", "messages": "string"}
 MEMORY: Final = {
@@ -139,6 +154,32 @@ OUTPUTS: Final[dict[str, tuple[str, dict[str, str], dict[str, str]]]] = {
         },
         {"task_id": "string", **CUT},
     ),
+}
+STARTED: Final = {
+    **dict.fromkeys(("task_id", "run_id", "start_time", "end_time", "mode"), "string"),
+    "user_count": "integer",
+}
+STATE: Final = {
+    **dict.fromkeys(("task_id", "run_id", "kind", "task_status", "error"), "string"),
+    **dict.fromkeys(("started_at", "updated_at", "range_start", "range_end"), "string"),
+    **dict.fromkeys(("time_range_display", "duration_display"), "string"),
+    **dict.fromkeys(("progress", "duration_seconds"), "number"),
+    **dict.fromkeys(("attempts", "user_count", "processed_users", "skipped_users", "failed_users"), "integer"),
+    **dict.fromkeys(("scanned_conversations", "scanned_messages", "processed_conversations"), "integer"),
+    **dict.fromkeys(("processed_messages", "deferred_messages", "llm_calls"), "integer"),
+    **dict.fromkeys(("written_memories", "final_report"), "object"),
+}
+CHECKPOINT: Final = {
+    **dict.fromkeys(("user_id", "app_id", "checkpoint_id", "updated_at"), "string"),
+    "checkpoint": "object",
+    "conversations_count": "integer",
+}
+MESSAGE: Final = {"message": "string"}
+# Earlier plugins had these fields beside `status`; `results` repeats them.
+OUTPUTS |= {
+    "extract_long_term_memory": ("object", STARTED, {**STARTED, **MESSAGE}),
+    "check_extraction_status": ("object", STATE, {**STATE, **MESSAGE}),
+    "get_user_checkpoint": ("object", CHECKPOINT, {**CHECKPOINT, **MESSAGE}),
 }
 
 

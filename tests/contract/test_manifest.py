@@ -16,6 +16,7 @@ LANGUAGES: Final = ("en_US", "zh_Hans", "ja_JP", "pt_BR")
 TOOLS: Final = (
     "add_memory", "search_memory", "get_all_memories", "get_memory",
     "update_memory", "delete_memory", "delete_all_memories", "get_memory_history",
+    "extract_long_term_memory", "check_extraction_status", "get_user_checkpoint",
     "forget_memories",
 )  # fmt: skip
 MAX_TEXT_CHARS: Final = 1023  # the daemon refuses longer ones
@@ -28,10 +29,10 @@ MANIFEST_TAGS: Final = (PROVIDER_TAGS - {"rag"}) | {"agent", "trigger"}
 FORM_TYPES: Final = {"secret-input", "text-input", "select", "boolean"}
 YAML_TYPES: Final = {
     "text": "string", "id": "string", "trace": "string", "metadata": "string", "filters": "string",
-    "boolean": "boolean", "integer": "number", "number": "number", "timeout": "number",
+    "boolean": "boolean", "integer": "number", "number": "number", "limit": "number", "timeout": "number",
 }  # fmt: skip
 STATUSES: Final = ["SUCCESS", "ERROR", "TIMEOUT", "OVERLOAD", "NOT_FOUND"]
-MORE_STATUSES: Final = {"forget_memories": ("ACCEPTED",)}
+MORE_STATUSES: Final = {"extract_long_term_memory": ("ACCEPTED",), "forget_memories": ("ACCEPTED",)}
 SENT_ANYWAY: Final = {"text", "files", "json"}  # variables every tool node has; a schema must not claim them
 
 
@@ -136,7 +137,7 @@ def test_parameters_of_yaml_and_code_are_the_same(name: str, loaded: dict[str, A
         assert written["required"] == declared["required"], parameter
         # An absent text may become an empty one; Dify's form needs no default for that.
         assert written["default"] == (None if declared["default"] == "" else declared["default"]), parameter
-        if declared["kind"] in ("integer", "number"):
+        if declared["kind"] in ("integer", "number", "limit"):
             assert (written["min"], written["max"]) == (declared["low"], declared["high"]), parameter
 
 
@@ -156,7 +157,7 @@ def test_outputs_of_yaml_and_code_are_the_same(name: str, loaded: dict[str, Any]
     assert [one for one in schema["properties"]["status"]["enum"] if one not in MORE_STATUSES.get(name, ())] == STATUSES
     for output, described in schema["properties"].items():
         # Dify's variable menu reads a plain type; a list of types is shown as nonsense by some of its versions.
-        assert described["type"] in {"string", "integer", "boolean", "object", "array"}, output
+        assert described["type"] in {"string", "integer", "number", "boolean", "object", "array"}, output
         assert described["description"].strip(), output
 
 
