@@ -26,7 +26,7 @@ from playground.credentials import Endpoint, credential_set, pgvector_block
 from playground.dify_host import PluginProcess
 from playground.endpoint import EndpointError, real_endpoint
 from playground.invocation import PluginDied
-from playground.postgres import PostgresError, PostgresServer
+from playground.postgres import Database, PostgresError, PostgresServer
 from playground.stand_in_model import ABOUT, StandInModel
 from playground.terminal import Terminal
 from playground.tour import Tour, TourFailed
@@ -68,13 +68,13 @@ def _options() -> argparse.Namespace:
 
 def _tour(terminal: Terminal, data: Path) -> None:
     terminal.title("Mem0 for Dify", "the plugin as Dify runs it: a child process, spoken to over stdio")
-    with _everything(terminal, data) as (plugin, credentials):
-        Tour(plugin, credentials, terminal).run()
+    with _everything(terminal, data) as (plugin, credentials, database):
+        Tour(plugin, credentials, terminal, database, data).run()
     terminal.closing("Run it again: these memories will still be there. Nothing is left running.")
 
 
 @contextlib.contextmanager
-def _everything(terminal: Terminal, data: Path) -> Iterator[tuple[PluginProcess, dict[str, Any]]]:
+def _everything(terminal: Terminal, data: Path) -> Iterator[tuple[PluginProcess, dict[str, Any], Database]]:
     """Start all parts, one line each; stop them in reverse order, which a second Ctrl-C does not cut short."""
     with contextlib.ExitStack() as stack:
         try:
@@ -84,7 +84,9 @@ def _everything(terminal: Terminal, data: Path) -> Iterator[tuple[PluginProcess,
                 signal.signal(number, signal.SIG_IGN)
 
 
-def _start(stack: contextlib.ExitStack, terminal: Terminal, data: Path) -> tuple[PluginProcess, dict[str, Any]]:
+def _start(
+    stack: contextlib.ExitStack, terminal: Terminal, data: Path
+) -> tuple[PluginProcess, dict[str, Any], Database]:
     endpoint = real_endpoint(os.environ)
     proxies: dict[str, str] = {}
     if endpoint is None:
@@ -102,7 +104,7 @@ def _start(stack: contextlib.ExitStack, terminal: Terminal, data: Path) -> tuple
     plugin = stack.enter_context(PluginProcess({**proxies, "MEM0_DIFY_STATE_DIR": str(data / "state")}, _ROOT))
     size = f"first line after start, {plugin.rss_bytes() / 1e6:.0f} MB"
     terminal.started("python -m main", size, plugin.first_line_s or 0.0)
-    return plugin, credential_set(endpoint, pgvector_block(database, endpoint.dimensions))
+    return plugin, credential_set(endpoint, pgvector_block(database, endpoint.dimensions)), database
 
 
 def _picture(console: Console) -> str:

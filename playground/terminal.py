@@ -65,6 +65,15 @@ class Terminal:
             table.add_row(*(Text(str(cell)) for cell in cells))
         self._console.print(table)
 
+    def forgotten(self, rows: Sequence[Mapping[str, Any]]) -> None:
+        """The memories a dry run would delete, and why."""
+        table = self._table("left", "days", "recalls", "kind", "memory")
+        for row in rows:
+            why = row["retention_info"]
+            numbers = [f"{why['retention']:.1%}", f"{why['age_days']:.0f}", why["recall_count"]]
+            table.add_row(*(Text(str(cell)) for cell in (*numbers, why["memory_subtype"] or "", row["memory"])))
+        self._console.print(table)
+
     def _row(self, left: str, right: str) -> None:
         grid = Table.grid(expand=True, padding=(0, 1))
         grid.add_column(overflow="fold", ratio=1)

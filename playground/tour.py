@@ -5,10 +5,13 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any, Final
 
 from playground.dify_host import PluginProcess
+from playground.forgetting_chapter import ForgettingChapter
 from playground.invocation import Invocation
+from playground.postgres import Database
 from playground.terminal import Terminal, moment
 
 USER_ID: Final = "alice"
@@ -34,10 +37,20 @@ class Tour:
         plugin: a started process.
         credentials: a credential set in async mode.
         terminal: where it is shown.
+        database: where the memories are.
+        folder: for what the tour keeps.
     """
 
-    def __init__(self, plugin: PluginProcess, credentials: Mapping[str, Any], terminal: Terminal) -> None:
+    def __init__(
+        self,
+        plugin: PluginProcess,
+        credentials: Mapping[str, Any],
+        terminal: Terminal,
+        database: Database,
+        folder: Path,
+    ) -> None:
         self._plugin = plugin
+        self._database, self._folder = database, folder
         self._accepting = {**credentials, "async_mode": True}
         self._waiting = {**credentials, "async_mode": False}
         self._terminal = terminal
@@ -55,6 +68,7 @@ class Tour:
         self._reconcile()
         self._one_memory()
         self._another_user()
+        self._forget()
         self._farewell()
 
     def _validate(self) -> None:
@@ -123,6 +137,12 @@ class Tour:
         if any(row["user_id"] != USER_ID for row in self._search("Who lives in Oslo?").results):
             raise TourFailed(f"A search of {USER_ID}'s memories found one of {_OTHER_USER_ID}'s.")
         self._show("delete_all_memories", as_bob, _message)
+
+    def _forget(self) -> None:
+        def call(tool: str, given: Mapping[str, Any]) -> Invocation:
+            return self._call(tool, given, self._waiting)
+
+        ForgettingChapter(call, self._terminal, self._database, self._folder).run()
 
     def _farewell(self) -> None:
         kept = self._all()
