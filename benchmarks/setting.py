@@ -149,6 +149,7 @@ class Setting:
         """mem0 built from the very blocks the plugin gets; it ends with the block."""
         names = {"llm": "local_llm", "embedder": "local_embedder", "vector_store": "local_vector_db"}
         config = {part: json.loads(self.credentials[f"{name}_json_secret"]) for part, name in names.items()}
+        del config["embedder"]["config"]["cache_size"]
         with Mem0Peer(config, self.folder) as peer:
             yield peer
 
@@ -165,4 +166,11 @@ def setting() -> Iterator[Setting]:
         database = server.create_database("benchmark")
         state = stack.enter_context(psycopg.connect(database.uri, autocommit=True))
         credentials = credential_set(Endpoint(model.base_url), pgvector_block(database))
-        yield Setting(folder, model, credentials, state)
+        yield Setting(folder, model, {**credentials, **_without_cache(credentials)}, state)
+
+
+def _without_cache(credentials: Parameters) -> dict[str, str]:
+    """The embedder's block, whose texts are embedded whenever they are asked for: mem0 keeps no vectors."""
+    block = json.loads(credentials["local_embedder_json_secret"])
+    block["config"]["cache_size"] = 0
+    return {"local_embedder_json_secret": json.dumps(block)}

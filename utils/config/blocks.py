@@ -41,6 +41,7 @@ _READ_BESIDE: Final = ("api_key", "model", "temperature", "max_tokens")  # all l
 _NUMBERS: Final = frozenset({"temperature", "top_p"})
 _WHOLE_NUMBERS: Final = frozenset({"max_tokens", "top_k", "embedding_dims", "embedding_model_dims"})
 _MAX_WHOLE_NUMBER: Final = 10_000_000
+_MOST_CACHED: Final = 100_000
 
 
 def _is_none(value: object) -> bool:
@@ -57,6 +58,7 @@ class Block(BaseModel):
         keyword_order: of a vector store: whether the words of a query count in the order of what is found.
         query_prefix: of an embedder: what its model wants before a text to search with, if the credential says so.
         passage_prefix: of an embedder: what its model wants before a text to store, if the credential says so.
+        cache_size: of an embedder: how many of the latest vectors are kept.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -69,6 +71,7 @@ class Block(BaseModel):
     keyword_order: bool = Field(default=True, exclude=True)
     query_prefix: str | None = Field(default=None, exclude_if=_is_none)
     passage_prefix: str | None = Field(default=None, exclude_if=_is_none)
+    cache_size: int = Field(default=512, exclude=True)
 
 
 def read_block(kind: Kind, pasted: object, credential: str | None = None) -> Block:
@@ -110,6 +113,10 @@ def _prefix(value: object, where: Where) -> str:
     if not isinstance(value, str):
         raise where.error("credentials_need_text", found=values.found(value))
     return value
+
+
+def _cache_size(value: object, where: Where) -> int:
+    return values.whole_number(value, where, 0, _MOST_CACHED)
 
 
 def _provider(kind: Kind, named: object, where: Where) -> str:
@@ -244,7 +251,7 @@ _CHECKS: Final[dict[Kind, Callable[[str, dict[str, Any], Where], dict[str, Any]]
 
 
 _OWN_KEYS: Final[dict[Kind, dict[str, Callable[[object, Where], Any]]]] = {
-    "embedder": {"query_prefix": _prefix, "passage_prefix": _prefix},
+    "embedder": {"query_prefix": _prefix, "passage_prefix": _prefix, "cache_size": _cache_size},
     "vector_store": {"keyword_order": values.boolean},
 }
 

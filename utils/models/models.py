@@ -15,6 +15,7 @@ from utils.mem0 import building
 from utils.models.chat import ChatModel
 from utils.models.clients import keep_connections
 from utils.models.embedder import Embedder
+from utils.models.embedding_cache import EmbeddingCache
 from utils.models.lazy import Lazy
 from utils.models.openai_client import openai_embeddings
 from utils.models.prefixes import Prefixes, prefixes_of
@@ -44,6 +45,7 @@ class Models:
         self._chat_model = Lazy("llm", self._build_chat_model)
         self._embedder = Lazy("embedder", self._build_embedder)
         self._reranker = Lazy("reranker", self._build_reranker)
+        self._embeddings = EmbeddingCache(settings.embedder.cache_size)
 
     def close(self) -> None:
         """Close the connections of all parts; of one still being built, when it is there. Idempotent."""
@@ -60,7 +62,12 @@ class Models:
         Raises:
             ServiceError: part ``embedder``.
         """
-        return await run_in_executor((await self._embedder.get()).embed, text)
+        known = self._embeddings.get("search", text)
+        if known is not None:
+            return known
+        vector = await run_in_executor((await self._embedder.get()).embed, text)
+        self._embeddings.put("search", text, vector)
+        return vector
 
     async def embed_batch(self, texts: Sequence[str]) -> list[list[float]]:
         """The vectors of texts to store, in their order.
@@ -68,7 +75,14 @@ class Models:
         Raises:
             ServiceError: part ``embedder``.
         """
-        return await run_in_executor((await self._embedder.get()).embed_batch, texts) if texts else []
+        vectors = {text: self._embeddings.get("add", text) for text in texts}
+        missing = [text for text, vector in vectors.items() if vector is None]
+        if missing:
+            made = await run_in_executor((await self._embedder.get()).embed_batch, missing)
+            for text, vector in zip(missing, made, strict=True):
+                self._embeddings.put("add", text, vector)
+                vectors[text] = vector
+        return [vectors[text] or [] for text in texts]
 
     async def touch_chat_model(self) -> None:
         """Keep a connection to the model alive, if there may be one. Nothing is built, and nothing has to be paid."""
