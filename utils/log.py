@@ -28,6 +28,7 @@ _FOREIGN: Final = (
     "httpcore",
     "httpcore2",
     "openai",
+    "urllib3",
     "psycopg",
     "sqlalchemy",
     "qdrant_client",

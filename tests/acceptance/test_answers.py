@@ -36,7 +36,9 @@ def test_texts_are_streamed_so_that_an_answer_node_shows_them(plugin: Plugin) ->
         "status", "messages", "write_id",
     }  # fmt: skip
     assert streamed(plugin.call("add_memory", user_id="alice", user=" ")) == {"status", "messages"}
-    assert streamed(plugin.call("search_memory", user_id="alice", query="tea")) == {"status", "messages"}
+    assert streamed(plugin.call("search_memory", user_id="alice", query="tea")) == {
+        "status", "messages", "text_for_llm",
+    }  # fmt: skip
     assert streamed(plugin.call("get_memory")) == {"status", "messages"}
 
 

@@ -13,6 +13,7 @@ whatever host it names. What goes wrong leaves as an exception that ``sdk_errors
 from __future__ import annotations
 
 import json
+import logging
 import os
 import ssl
 import time
@@ -28,6 +29,8 @@ from urllib3.exceptions import HTTPError, NewConnectionError, TimeoutError
 from urllib3.util.retry import Retry
 
 from utils.models.sdk_errors import retry_after_s
+
+_log = logging.getLogger(__name__)
 
 _RETRIES: Final = 2
 _TRIED_AGAIN: Final = frozenset({408, 409, 429, *range(500, 600)})  # what OpenAI's SDK tries again
@@ -150,6 +153,7 @@ class OpenAIHttp:
             )
         except HTTPError as exc:
             raise _failure(exc) from exc
+        _log.debug("HTTP Request: %s %s: %d", method, path, response.status)
         if response.status == 200:
             return _parsed(response.data)
         raise _refusal(response)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
+from typing import Any
 
 import psycopg
 import pytest
@@ -14,7 +15,8 @@ from tests.contract.stores.rows import DIMS, QUERY, at_cosine, memory
 from tests.contract.stores.test_pgvector import ask, until
 from tests.few_connections import limited_role
 from utils.errors import Overloaded, ServiceRefused, ServiceUnavailable
-from utils.stores.pgvector.sessions import Login
+from utils.stores.pgvector import sessions
+from utils.stores.pgvector.sessions import Login, Session
 from utils.stores.pgvector.store import PgvectorStore
 from utils.stores.protocol import Owner
 
@@ -47,16 +49,47 @@ async def test_everything_is_served_with_the_connections_there_are(few: Database
         assert store._reads._pool is pool  # it was not given up over the connections it could not make
 
 
-async def test_a_full_server_is_an_overload_until_it_has_room(few: Database, database: Database) -> None:
-    async with opened(store_of(few)) as store:
-        await store.insert([memory("alice")], [QUERY])
-    await until(lambda: ask(database, SESSIONS, [few.user]) == [(0,)])
-    others = []
+async def test_a_place_that_is_given_back_in_a_moment_is_waited_for(
+    few: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As our own last session's is, for as long as a busy server takes to end it."""
+    refused, connect = asyncio.Event(), Session.connect
+
+    async def seen(*given: Any, **more: Any) -> Session:
+        try:
+            return await connect(*given, **more)
+        except psycopg.OperationalError:
+            refused.set()
+            raise
+
+    monkeypatch.setattr(Session, "connect", seen)
+    monkeypatch.setattr(sessions, "_ROOM_WITHIN_S", 600.0)
+    others = fill(few)
+    store = store_of(few)
+    opening = asyncio.create_task(store.open())
+    await refused.wait()
+    others.pop().close()
+    await opening
+    await store.close()
+    for other in others:
+        other.close()
+
+
+def fill(few: Database) -> list[psycopg.Connection[Any]]:
+    """Connections, as many as the role may have."""
+    others: list[psycopg.Connection[Any]] = []
     while True:
         try:
             others.append(psycopg.connect(few.uri))
         except psycopg.OperationalError:
-            break
+            return others
+
+
+async def test_a_full_server_is_an_overload_until_it_has_room(few: Database, database: Database) -> None:
+    async with opened(store_of(few)) as store:
+        await store.insert([memory("alice")], [QUERY])
+    await until(lambda: ask(database, SESSIONS, [few.user]) == [(0,)])
+    others = fill(few)
     again = store_of(few)
     try:
         with pytest.raises(Overloaded):

@@ -11,6 +11,7 @@ somebody else's statements, and a prepared statement's name would stand for some
 
 from __future__ import annotations
 
+import asyncio
 import math
 import time
 from collections.abc import AsyncIterator
@@ -23,13 +24,16 @@ from psycopg.adapt import AdaptersMap
 
 from utils.errors import Overloaded, PluginError
 from utils.stores.errors import CLOSED, connection_error, database_error, unavailable
-from utils.stores.pgvector.refusal import TOO_MANY_CONNECTIONS, refusal_code
+from utils.stores.pgvector.refusal import ADMITTED, TOO_MANY_CONNECTIONS, refusal_code
 from utils.stores.pgvector.statements import Statement
 from utils.stores.pgvector.vector import Vector, VectorBinaryDumper, VectorTextDumper
 
 _SET: Final = "SELECT set_config(%s, %s, %s)"  # name, value, whether it ends with the transaction
 _SET_LOCAL: Final = sql.SQL("SELECT set_config({}, {}, true);")
 _REFUSED_FOR_S: Final = 1.0  # how long what a server refused connections with holds for further failures
+
+_ROOM_WITHIN_S: Final = 3.0  # a place is free only when the server has ended the session that had it
+_LOOK_AGAIN_S: Final = 0.05
 
 
 class ServerFull(Overloaded):
@@ -128,6 +132,7 @@ class Login:
         self._closed = False
         self._refused_with: str | None = None
         self._refused_at = -math.inf
+        self._stays_full = False
 
     def close(self) -> None:
         """Make no connection any more. Idempotent."""
@@ -146,18 +151,32 @@ class Login:
         """
         if self._closed:
             raise unavailable(CLOSED)
-        try:
-            conn = await Session.connect(self.conninfo, prepare_threshold=None, **self.arguments)
-        except psycopg.OperationalError as exc:
-            raise await self._refusal(exc) from exc
-        self._succeeded = True
+        conn = await self._admitted()
         try:
             yield conn
         finally:
             await conn.close()
 
-    async def _refusal(self, exc: psycopg.OperationalError) -> PluginError:
-        if await self._refused_code(exc) == TOO_MANY_CONNECTIONS:
+    async def _admitted(self) -> Session:
+        """A new session. A server that is full is asked again for a moment: the place may be one that we have just
+        given back. Where that was in vain, nobody waits any more until it has admitted somebody.
+        """
+        began = time.monotonic()
+        while True:
+            try:
+                conn = await Session.connect(self.conninfo, prepare_threshold=None, **self.arguments)
+            except psycopg.OperationalError as exc:
+                code = await self._refused_code(exc)
+                self._stays_full |= time.monotonic() - began > _ROOM_WITHIN_S
+                if self._stays_full or code not in (TOO_MANY_CONNECTIONS, ADMITTED):
+                    raise self._refusal(exc, code) from exc
+                await asyncio.sleep(_LOOK_AGAIN_S)
+            else:
+                self._succeeded, self._stays_full = True, False
+                return conn
+
+    def _refusal(self, exc: psycopg.OperationalError, code: str | None) -> PluginError:
+        if code == TOO_MANY_CONNECTIONS:
             return ServerFull()
         # A server that let these credentials in before does not refuse them now: it restarts.
         return database_error(exc) if self._succeeded else connection_error(exc)
