@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 KEYWORD_WEIGHT: Final = 1.5  # chosen on halves for tuning, benchmarks/README.md
 _QUERY_CHARS: Final = 600  # of longer queries the beginning gives the words
 _TEXT_CHARS: Final = 4_000  # of longer memories the beginning is compared
+_SHORT_WORD: Final = 3  # letters; such words are mostly articles and the like
+_BEGINNING: Final = 5  # letters; what follows is mostly an ending
 _WITHOUT_SPACES: Final = "\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af\uf900-\ufaff"  # kana, han, hangul
 _WORD: Final = re.compile(f"[{_WITHOUT_SPACES}]+|[^\\W_{_WITHOUT_SPACES}]+")
 
@@ -102,6 +104,21 @@ def keyword_shares(query: str, texts: Sequence[str]) -> list[float]:
         return [0.0] * len(texts)
     # A text has some of the pieces: rounding must not make it more than all of them.
     return [min(1.0, sum(map(mul, weights, has)) / whole) for has in zip(*found, strict=True)]
+
+
+def beginnings(query: str) -> list[str]:
+    """What a store may look for in texts to find rows that a vector does not: the beginnings of the query's longer
+    words, pairs of characters in Chinese, Japanese and Korean. A word that is not ASCII comes with a capital as well:
+    a store may know capitals of ASCII only.
+    """
+    found: dict[str, None] = {}
+    for word in _WORD.findall(_folded(query[:_QUERY_CHARS])):
+        if word[0] > "\u3000":
+            found |= dict.fromkeys(word[start : start + 2] for start in range(len(word) - 1))
+        elif len(word) > _SHORT_WORD or word.isdecimal():
+            beginning = word[:_BEGINNING]
+            found |= dict.fromkeys([beginning] if beginning.isascii() else [beginning, beginning.capitalize()])
+    return list(found)
 
 
 def _weight(having: int, rows: int) -> float:

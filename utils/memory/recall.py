@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 from utils.errors import ServiceError
-from utils.memory.ranking import by_similarity_and_keywords
+from utils.memory.ranking import beginnings, by_similarity_and_keywords
 from utils.state.recalls import Recall
 from utils.stores.protocol import Owner, Row
 
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
+_DEPTH: Final = 100  # the nearest rows that are put in order by keywords, too
 _RERANKED: Final = 3  # a reranker sees this many times top_k rows, so that it can lift one from below the cut
 
 
@@ -56,8 +57,8 @@ async def search(
 ) -> list[Row]:
     """The owner's memories that are nearest to ``query``, best first.
 
-    The order is that of the ``keyword_depth`` nearest, however few are asked for: a shorter answer is the beginning of
-    a longer one.
+    The order is that of the hundred nearest, however few are asked for: a shorter answer is the beginning of a longer
+    one.
 
     Args:
         models: embedder and reranker.
@@ -75,8 +76,8 @@ async def search(
     """
     vector = await models.embed(query)
     wanted = top_k * _RERANKED if models.reranks else top_k
-    depth = max(wanted, store.keyword_depth) if keyword_order else wanted
-    rows = await store.search(vector, owner, depth, condition, enough=wanted, beside=beside)
+    depth, words = (max(wanted, _DEPTH), beginnings(query)) if keyword_order else (wanted, [])
+    rows = await store.search(vector, owner, depth, condition, enough=wanted, words=words, beside=beside)
     if keyword_order:
         rows = by_similarity_and_keywords(query, rows)
     if threshold is not None:

@@ -157,10 +157,6 @@ class Store(Protocol):
     def visible_after_s(self) -> float:
         """Seconds for which :meth:`scan` and :meth:`page` may still show what was deleted; 0 for most stores."""
 
-    @property
-    def keyword_depth(self) -> int:
-        """How many of the nearest memories a search puts in order by keywords: as many as this store brings cheaply."""
-
     async def open(self) -> None:
         """Connect, and create the collection if it is not there."""
 
@@ -203,9 +199,10 @@ class Store(Protocol):
         condition: Condition | None = None,
         *,
         enough: int | None = None,
+        words: Sequence[str] = (),
         beside: Question | None = None,
     ) -> list[Row]:
-        """The owner's ``top_k`` most similar memories that satisfy ``condition``, best first, with scores.
+        """The owner's ``top_k`` most similar memories that satisfy ``condition``, most similar first, with scores.
 
         Args:
             vector: what they are to be similar to.
@@ -213,6 +210,7 @@ class Store(Protocol):
             top_k: how many at most.
             condition: compiled filters.
             enough: with so many the store is not asked again for the rest of ``top_k``; None: it is.
+            words: beginnings of words; a store that can adds some more rows, those that hold most of them.
             beside: asked in the same round trip; only a :class:`TransactionalStore` answers it.
         """
 

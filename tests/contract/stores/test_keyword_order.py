@@ -84,3 +84,22 @@ async def test_words_reach_nobody_elses_memories(store: Store, user: str) -> Non
     other = someone()
     await store.insert([memory(other, "Biscuit is somebody else's")], [QUERY])
     assert all(row.user_id == user for row in await search(store, user, 30))
+
+
+async def test_on_pgvector_words_find_what_is_not_among_the_nearest(store: Store, kind: str) -> None:
+    """A user's rows are looked at one by one anyway, so those that hold the words come from all of them."""
+    if not kind.startswith("pgvector"):
+        return
+    user = someone()
+    texts = [*(f"went out on day {number}" for number in range(150)), "昨日は苔寺へ行った", NAMED, "100% Ärger_mit\\Öl"]
+    vectors = [at_cosine(0.9 - number / 200) for number in range(len(texts))]
+    await store.insert([memory(user, text) for text in texts], vectors)
+    for query, found in (("Who is Biscuit?", NAMED), ("苔寺", texts[150]), ("ÄRGER mit Öl", texts[-1])):
+        assert found in [row.text for row in await search(store, user, 2, query=query)]
+    assert NAMED not in [row.text for row in await search(store, user, 100, query="Who is Rover?")]
+
+
+@pytest.mark.parametrize("words", [["%"], ["_"], ["\\"], ["'"], ["%s"], ["{}"], ["x" * 500] * 50])
+async def test_words_are_no_patterns(store: Store, user: str, words: list[str]) -> None:
+    found = await store.search(QUERY, Owner(user), 5, words=words)
+    assert len(found) == 5

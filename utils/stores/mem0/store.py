@@ -36,8 +36,6 @@ class Mem0Store:
         build: makes the object in another way than the adapter would; it is given the shared client, or None.
     """
 
-    keyword_depth: Final = 100  # most engines copy every row they answer; benchmarks/README.md has what more would find
-
     def __init__(
         self,
         provider: str,
@@ -88,9 +86,10 @@ class Mem0Store:
         condition: Condition | None = None,
         *,
         enough: int | None = None,
+        words: Sequence[str] = (),
         beside: Question | None = None,
     ) -> list[Row]:
-        """See ``Store.search``; all tries are one call on the engine's thread."""
+        """See ``Store.search``; all tries are one call on the engine's thread, and no engine is asked for words."""
         return await self._call(lambda collection: collection.search(vector, owner, top_k, condition, enough))
 
     async def search_batch(self, vectors: Sequence[Sequence[float]], owner: Owner, top_k: int) -> list[list[Row]]:

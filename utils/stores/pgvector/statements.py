@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from utils.stores.filters import Condition
 
 _ROWS_PER_INSERT: Final = 500
+_LIKE_SPECIAL: Final = re.compile(r"[%_\\]")
 _JSON_NUL: Final = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")  # as json.dumps writes it; `jsonb` cannot hold one
 
 
@@ -57,20 +58,31 @@ def get(table: Table, memory_id: str) -> Statement:
 _NEAREST_EXACTLY: Final = """
 {asked} SELECT q.number, s.*{answer} FROM {beside}
 unnest(ARRAY[{vectors}]) WITH ORDINALITY AS q (vector, number) LEFT JOIN LATERAL (
-    SELECT * FROM (
-        SELECT id::text, payload, t.vector <=> q.vector AS distance FROM {table} AS t WHERE {where} OFFSET 0
-    ) AS mine ORDER BY distance, id LIMIT %(top_k)s
+    {chosen}
 ) AS s ON TRUE ORDER BY q.number, s.distance, s.id"""
 _NEAREST_COUNTED: Final = """
 {asked} SELECT c.owned, q.number, s.*{answer} FROM {beside}
 (SELECT count(*) AS owned FROM (SELECT FROM {table} WHERE {owned} LIMIT %(exact_rows)s + 1) AS bounded) AS c
 CROSS JOIN unnest(ARRAY[{vectors}]) WITH ORDINALITY AS q (vector, number)
 LEFT JOIN LATERAL (
-    SELECT * FROM (
-        SELECT id::text, payload, t.vector <=> q.vector AS distance
-        FROM {table} AS t WHERE c.owned <= %(exact_rows)s AND {where} OFFSET 0
-    ) AS mine ORDER BY distance, id LIMIT %(top_k)s
+    {chosen}
 ) AS s ON TRUE ORDER BY q.number, s.distance, s.id"""
+# In the place of the plain choice above: beside the nearest of an owner's rows those that hold most words. All of the
+# rows are looked at anyway; without an index it costs what the comparison of so many texts does.
+_NEAREST: Final = """SELECT * FROM (
+        SELECT id::text, payload, t.vector <=> q.vector AS distance FROM {table} AS t WHERE {where} OFFSET 0
+    ) AS mine ORDER BY distance, id LIMIT %(top_k)s"""
+_NEAREST_AND_BY_WORDS: Final = """
+    WITH mine AS MATERIALIZED (
+        SELECT id::text, payload, t.vector <=> q.vector AS distance, {words} AS words
+        FROM {table} AS t, LATERAL (SELECT lower(payload ->> 'data' COLLATE "C") AS folded) AS text WHERE {where}
+    ), near AS MATERIALIZED (SELECT * FROM mine ORDER BY distance, id LIMIT %(top_k)s)
+    SELECT id, payload, distance FROM near UNION ALL (
+        SELECT id, payload, distance FROM mine WHERE words > 0 AND id NOT IN (SELECT id FROM near)
+        ORDER BY words DESC, distance, id LIMIT %(by_words)s
+    )"""
+_BY_WORDS: Final = 30
+_MOST_WORDS: Final = 12
 _NEAREST_BY_INDEX: Final = """
 {asked} SELECT q.number, s.*{answer} FROM {beside}
 unnest(ARRAY[{vectors}]) WITH ORDINALITY AS q (vector, number) LEFT JOIN LATERAL (
@@ -93,37 +105,55 @@ class Nearest:
     owner: Owner
     top_k: int
     condition: Condition | None
+    words: Sequence[str] = ()
     beside: Question | None = None
 
     def exactly(self) -> Statement:
         """By a look at every row of the owner: ``(number of the vector from 1, id, payload, distance)``."""
-        return self._statement(_NEAREST_EXACTLY, _USER)
+        return self._statement(_NEAREST_EXACTLY, _USER, self._words())
 
     def counted(self, exact_rows: int) -> Statement:
         """The same behind the number of the user's memories, counted to just above ``exact_rows``; only up to there
         with an answer.
         """
-        return self._statement(_NEAREST_COUNTED, _USER, {"exact_rows": exact_rows})
+        few = f"c.owned <= %(exact_rows)s AND {_USER}"
+        return self._statement(_NEAREST_COUNTED, few, {"exact_rows": exact_rows, **self._words()})
 
-    def by_index(self) -> Statement:
-        """By the approximate index: perhaps not the very nearest, and perhaps not ``top_k``."""
+    def _words(self) -> dict[str, str]:
+        """Patterns for ``LIKE`` by the name of their parameter."""
+        words = [_LIKE_SPECIAL.sub(r"\\\g<0>", word) for word in self.words[:_MOST_WORDS]]
+        return {f"word_{number}": f"%{word}%" for number, word in enumerate(words)}
+
+    def by_index(self, limit: int) -> Statement:
+        """By the approximate index: perhaps not the very nearest, and perhaps not ``limit``."""
         half = self.table.ann is not None and self.table.ann.opclass.startswith("halfvec")
         cast = f"::halfvec({self.table.dims})" if half else ""
-        return replace(self._statement(_NEAREST_BY_INDEX, _USER_BESIDE_INDEX, cast=cast), settings=_UNTIL_FULL)
+        made = self._statement(_NEAREST_BY_INDEX, _USER_BESIDE_INDEX, {"top_k": limit}, cast)
+        return replace(made, settings=_UNTIL_FULL)
 
     def _statement(self, text: str, user: str, more: Mapping[str, Any] | None = None, cast: str = "") -> Statement:
         where, params = _where(self.owner, self.condition, user)
         vectors = {f"vector_{number}": vector for number, vector in enumerate(self.vectors)}
         beside, asked = (self.beside.text, self.beside.params) if self.beside else (None, {})
-        composed = _nearest_sql(text, self.table.name, where.as_string(), len(vectors), cast, beside)
-        return Statement(composed, {**params, **vectors, **asked, "top_k": self.top_k, **(more or {})})
+        words = sum(name.startswith("word_") for name in more or {})
+        composed = _nearest_sql(text, self.table.name, where.as_string(), len(vectors), words, cast, beside)
+        by_words = {"by_words": _BY_WORDS} if words else {}
+        return Statement(composed, {**params, **vectors, **asked, "top_k": self.top_k, **by_words, **(more or {})})
 
 
 @lru_cache(maxsize=256)  # putting it together takes longer than sending it
-def _nearest_sql(text: str, table: str, where: str, vectors: int, cast: str, beside: str | None) -> sql.SQL:
-    placeholders = ", ".join(f"%(vector_{number})s::vector" for number in range(vectors))
-    parts = {"vectors": sql.SQL(placeholders), "cast": sql.SQL(cast), "owned": sql.SQL(_USER), **_asking(beside)}
-    return sql.SQL(sql.SQL(text).format(table=quoted(table), where=sql.SQL(where), **parts).as_string())
+def _nearest_sql(text: str, table: str, where: str, vectors: int, words: int, cast: str, beside: str | None) -> sql.SQL:
+    having = " + ".join(f"(folded LIKE %(word_{number})s)::int" for number in range(words))
+    choice = sql.SQL(_NEAREST_AND_BY_WORDS if words else _NEAREST)
+    rows = {"table": quoted(table), "where": sql.SQL(where)}
+    parts = {
+        "vectors": sql.SQL(", ".join(f"%(vector_{number})s::vector" for number in range(vectors))),
+        "chosen": choice.format(**rows, words=sql.SQL(having)),
+        "cast": sql.SQL(cast),
+        "owned": sql.SQL(_USER),
+        **_asking(beside),
+    }
+    return sql.SQL(sql.SQL(text).format(**rows, **parts).as_string())
 
 
 def _asking(beside: str | None) -> dict[str, sql.SQL]:

@@ -54,6 +54,7 @@ if TYPE_CHECKING:
 
 _INDEX_LOOKUP_EVERY_S: Final = 30.0  # how often a large user's search looks whether the index is ready by now
 _CLOSE_TIMEOUT_S: Final = 3.0
+_BY_INDEX: Final = 60  # rows to ask the approximate index for where fewer are needed: one step of its scan has as many
 _log: Final = logging.getLogger(__name__)
 
 
@@ -69,7 +70,6 @@ class PgvectorStore:
     """
 
     visible_after_s: Final = 0.0
-    keyword_depth: Final = 400  # all memories of most users; benchmarks/README.md has what more and fewer would find
 
     def __init__(
         self,
@@ -152,14 +152,15 @@ class PgvectorStore:
         condition: Condition | None = None,
         *,
         enough: int | None = None,
+        words: Sequence[str] = (),
         beside: Question | None = None,
     ) -> list[Row]:
-        """The nearest of the owner's matching memories: exactly for all but large owners."""
-        return (await self._nearest(self._reads, [vector], owner, top_k, condition, enough, beside))[0]
+        """The nearest of the owner's matching memories: exactly for all but large owners, and with rows by words."""
+        return (await self._nearest(self._reads, [vector], owner, top_k, condition, enough, words, beside))[0]
 
     async def search_batch(self, vectors: Sequence[Sequence[float]], owner: Owner, top_k: int) -> list[list[Row]]:
         """The nearest to each vector, in one statement for all."""
-        return await self._nearest(self._writes, vectors, owner, top_k, None, None)
+        return await self._nearest(self._writes, vectors, owner, top_k, None)
 
     async def _nearest(
         self,
@@ -168,13 +169,15 @@ class PgvectorStore:
         owner: Owner,
         top_k: int,
         condition: Condition | None,
-        enough: int | None,
+        enough: int | None = None,
+        words: Sequence[str] = (),
         beside: Question | None = None,
     ) -> list[list[Row]]:
         table = await self._collection(*vectors)
         if table is None or not vectors or top_k < 1 or not _storable(owner):
             return [[] for _ in vectors]
-        nearest = statements.Nearest(table, [Vector(vector) for vector in vectors], owner, top_k, condition, beside)
+        queries = [Vector(vector) for vector in vectors]
+        nearest = statements.Nearest(table, queries, owner, top_k, condition, words, beside)
         large = self._sizes.is_large(owner.user_id)
         if large is None:
             found = await self._execute(connections, nearest.counted(self._exact_rows))
@@ -185,10 +188,11 @@ class PgvectorStore:
                 return _by_vector(owner, len(vectors), (row[1:] for row in found))
             large = True
         if large and await self._has_index(table):
-            found = await self._execute(connections, nearest.by_index())
+            needed = top_k if enough is None else min(top_k, enough)
+            found = await self._execute(connections, nearest.by_index(min(top_k, max(needed, _BY_INDEX))))
             _note_answer(beside, found, 4)
             answers = _by_vector(owner, len(vectors), found)
-            if all(len(rows) >= min(top_k, enough or top_k) for rows in answers):
+            if all(len(rows) >= needed for rows in answers):
                 return answers
         found = await self._execute(connections, nearest.exactly())
         _note_answer(beside, found, 4)
