@@ -9,7 +9,7 @@ PACKAGER := $(or $(DIFY_PLUGIN_CLI),$(shell command -v dify-plugin || command -v
 VERSION = $(shell sed -n 's/^version: *//p' manifest.yaml)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-long lint format bench package clean
+.PHONY: help demo test test-long lint format bench model-quality package clean
 
 help:
 	@echo "make demo       a tour of the plugin in the terminal; needs no account"
@@ -18,6 +18,7 @@ help:
 	@echo "make lint       format, lint and types only"
 	@echo "make format     rewrite the code as the formatter wants it"
 	@echo "make bench      speed, as a ratio to mem0 itself"
+	@echo "make model-quality  what a small real model makes of the prompts; fetches and builds it once, takes an hour"
 	@echo "make package    dist/mem0ai-$(VERSION).difypkg; needs Dify's dify-plugin program"
 	@echo "make clean      remove everything made here, the demo's memories included"
 
@@ -59,6 +60,10 @@ test-long: $(VENV)/dev-installed
 bench: $(VENV)/dev-installed
 	$(PY) -m benchmarks.overhead
 	$(PY) -m benchmarks.lanes
+
+# Needs a C++ compiler and CMake. Never a part of the tests: it takes an hour, and no two runs are quite alike.
+model-quality: $(VENV)/dev-installed
+	$(PY) -m benchmarks.model_quality
 
 package:
 	@[ -n "$(PACKAGER)" ] || { echo "Dify's packager is needed: put dify-plugin (github.com/langgenius/dify-plugin-daemon, releases) on PATH or name it in DIFY_PLUGIN_CLI."; exit 1; }

@@ -6,7 +6,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from utils import messages
 from utils.errors import NotFound
@@ -30,6 +30,16 @@ class File:
     content: bytes
     mime_type: str
     filename: str
+
+
+# The sentence for each reason a change that a model asked for is refused (``answers.ModelAnswer``).
+_REFUSED: Final = {
+    "unknown_id": "result_refused_unknown_id",
+    "placeholder": "result_refused_placeholder",
+    "secret": "result_refused_secret",
+    "role_label": "result_refused_role_label",
+    "assistant_words": "result_refused_assistant_words",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +134,10 @@ def add_answer(result: WriteResult, texts: Mapping[str, str]) -> Answer:
     kept = [event("NONE", memory_id, texts[role]) for role, memory_id in result.stored_already.items()]
     lines = [f"{shown['event']}: {shown['memory']}" for shown in (*changes, *kept)]
     stored = ("result_stored_already", {"memory_ids": ", ".join(result.stored_already.values())})
-    notes = [("result_newer", {"memory_ids": ", ".join(result.newer)})] if result.newer else []
+    notes: list[tuple[str, Mapping[str, Any]]] = []
+    if result.newer:
+        notes.append(("result_newer", {"memory_ids": ", ".join(result.newer)}))
+    notes += [(key, {"count": result.refused[reason]}) for reason, key in _REFUSED.items() if reason in result.refused]
     if changes:
         count = {"count": len(changes)}
         return Answer([*changes, *kept], "result_add_done", count, extra, lines, [*([stored] if kept else []), *notes])

@@ -1,0 +1,1 @@
+"""The prompts and answer rules, measured on a small real model."""

@@ -15,7 +15,7 @@ import shutil
 import statistics
 import sys
 import tempfile
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Final
@@ -63,14 +63,16 @@ def main() -> None:
     options = parser.parse_args()
     models.fetch(options.models)
     pairs = [pair for pair in PAIRS if options.kind in (None, pair.kind)]
-    outcomes = _measure(options.models, options.plugin, pairs * options.runs, options.threads)
+    outcomes: list[Outcome] = []
+    for outcome in _measure(options.models, options.plugin, pairs * options.runs, options.threads):
+        outcomes.append(outcome)
+        if options.json is not None:  # each time anew: a run of an hour may be stopped
+            content = [one.to_json() for one in outcomes]
+            options.json.write_text(json.dumps(content, ensure_ascii=False, indent=1) + "\n")
     print(_table(outcomes))
-    if options.json is not None:
-        content = [outcome.to_json() for outcome in outcomes]
-        options.json.write_text(json.dumps(content, ensure_ascii=False, indent=1) + "\n")
 
 
-def _measure(folder: Path, plugin: Path, pairs: Sequence[Pair], threads: int) -> list[Outcome]:
+def _measure(folder: Path, plugin: Path, pairs: Sequence[Pair], threads: int) -> Iterator[Outcome]:
     """Add every pair to memories of its own."""
     with ExitStack() as stack:
         files = Path(tempfile.mkdtemp(prefix="model-quality-"))
@@ -90,7 +92,8 @@ def _measure(folder: Path, plugin: Path, pairs: Sequence[Pair], threads: int) ->
             "local_vector_db_json_secret": pgvector_block(database, models.DIMENSIONS),
             "async_mode": False,
         }  # fmt: skip
-        return [_outcome(process, credentials, recorder, pair, f"user {number}") for number, pair in enumerate(pairs)]
+        for number, pair in enumerate(pairs):
+            yield _outcome(process, credentials, recorder, pair, f"user {number}")
 
 
 def _outcome(

@@ -19,14 +19,17 @@ _ROLE: Final = re.compile(
 )
 _HAN: Final = re.compile(r"[\u4e00-\u9fff]")
 _KANA: Final = re.compile(r"[\u3041-\u30ff]")
-_ENGLISH: Final = frozenset(
-    "the a an is are was has have had in of to from for with and lives works user user's moved adopted likes plays named "
-    "my i takes learning started".split()
-)
-_PORTUGUESE: Final = frozenset(
-    "o a os as um uma é são foi tem em de do da dos das no na para por com e que se meu minha mora trabalha usuário "
-    "sou toca gosta mudou adotou chamado começou toma".split()
-)
+# Small words that tell one language from the other.
+_ENGLISH_WORDS: Final = """
+the a an is are was has have had in of to from for with and lives works user user's moved adopted likes plays named my i
+takes learning started
+"""
+_PORTUGUESE_WORDS: Final = """
+o a os as um uma é são foi tem em de do da dos das no na para por com e que se meu minha mora trabalha usuário sou toca
+gosta mudou adotou chamado começou toma
+"""
+_ENGLISH: Final = frozenset(_ENGLISH_WORDS.split())
+_PORTUGUESE: Final = frozenset(_PORTUGUESE_WORDS.split())
 
 
 @dataclass(frozen=True, slots=True)

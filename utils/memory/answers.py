@@ -9,8 +9,8 @@ without an event, or an UPDATE without an id, is an ADD. Pure.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import date
 from typing import Annotated, Any, Final, Literal, Self
 
@@ -52,15 +52,18 @@ class ModelAnswer:
 
     Attributes:
         changes: in the answer's order, at most one per offered memory and one per text.
-        dropped: how many UPDATEs and DELETEs named an id that was not offered; no change stands for them.
+        refused: how many changes were dropped, by reason: ``unknown_id`` of UPDATEs and DELETEs of an id that was not
+            offered, and those of ``refusals``.
         left_out: what was wrong with a part of the answer that carries words and could not be used; empty when none
             was.
+        cut: the answer breaks off; ``left_out`` says so.
         calls: how often the model was asked for it.
     """
 
     changes: list[ProposedChange]
-    dropped: int = 0
+    refused: Mapping[str, int] = field(default_factory=dict)
     left_out: str = ""
+    cut: bool = False
     calls: int = 1
 
 
@@ -88,7 +91,9 @@ def read(raw: str | dict[str, Any] | None, offered_ids: Collection[str], with_ty
         left_out = 'an entry of the list has no valid "event", "id" or "text"'
     known = [item for item in items if item.changed_id is None or item.changed_id in offered_ids]
     changes = [change for item in known if (change := _change(item, with_types)) is not None]
-    return ModelAnswer(_one_per_text(_one_per_memory(changes)), len(items) - len(known), left_out)
+    unknown = len(items) - len(known)
+    refused = {"unknown_id": unknown} if unknown else {}
+    return ModelAnswer(_one_per_text(_one_per_memory(changes)), refused, left_out, found.cut)
 
 
 def _entries(value: Any) -> list[Any]:

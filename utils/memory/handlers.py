@@ -76,7 +76,11 @@ class ChangeHandler:
         if plan.newer:
             newer = ", ".join(plan.newer)
             _log.warning("write %s is older than memories it would change; they stay as they are: %s", write.id, newer)
-        result = {"stored_already": dict(plan.stored_already), "newer": list(plan.newer)}
+        result = {
+            "stored_already": dict(plan.stored_already),
+            "newer": list(plan.newer),
+            "refused": dict(plan.refused),
+        }
         counted = self._counted(write, plan)
         if (shared := shared_database(self._store, self._state)) is not None:
             send = await transaction(plan, shared, owner)

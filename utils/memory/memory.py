@@ -335,7 +335,8 @@ class Memory:
         result = (await self._ended(write_id)).result or {}
         entries = await self._state.read(lambda conn: history.of_write(conn, write_id))
         count = int(result.get("count", len(entries)))
-        return WriteResult(write_id, entries, count, result.get("stored_already", {}), result.get("newer", ()))
+        stored_already, newer = result.get("stored_already", {}), result.get("newer", ())
+        return WriteResult(write_id, entries, count, stored_already, newer, result.get("refused", {}))
 
     async def _ended(self, write_id: str) -> writes.WriteState:
         """Wait until the write has ended well, whoever ends it.

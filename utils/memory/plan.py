@@ -115,12 +115,14 @@ class Plan:
         stored_already: ids of memories that hold a text of the write as it is, by the text's role.
         newer: ids of memories that would have been replaced or deleted, but hold what was said later.
         model_calls: how often the model was asked for it.
+        refused: how many changes the model asked for were dropped, by reason (``answers.ModelAnswer``).
     """
 
     changes: tuple[Change, ...] = ()
     stored_already: Mapping[str, str] = field(default_factory=dict)
     newer: tuple[str, ...] = ()
     model_calls: int = 0
+    refused: Mapping[str, int] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
         """The plan as the state store keeps it."""
@@ -131,6 +133,7 @@ class Plan:
             "stored_already": dict(self.stored_already),
             "newer": list(self.newer),
             "model_calls": self.model_calls,
+            "refused": dict(self.refused),
         }
 
     @classmethod
@@ -138,7 +141,7 @@ class Plan:
         """The inverse of :meth:`to_json`."""
         changes = tuple(Change.from_json(change) for change in plain["changes"])
         newer, calls = tuple(plain.get("newer", ())), plain.get("model_calls", 0)
-        return cls(changes, plain.get("stored_already", {}), newer, calls)
+        return cls(changes, plain.get("stored_already", {}), newer, calls, plain.get("refused", {}))
 
 
 def _storable(foreign: object) -> str | None:

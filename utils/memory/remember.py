@@ -114,10 +114,10 @@ async def _inferred(
     shown = prompts.offer([(row.text, _date_shown(row, request.said_at, now)) for row in candidates])
     chars = sum(len(turn.text) for turn in turns)
     messages = await _off_loop(lambda: _asking(request, turns, shown), chars)
-    answer = await ask(await models.chat_model(), messages, offered.keys(), with_types=isinstance(request, Chunk))
+    answer = await ask(await models.chat_model(), messages, turns, shown, with_types=isinstance(request, Chunk))
     cut_ids = {memory.short_id for memory in shown if memory.cut}
     reconciled = reconcile(answer.changes, offered, request, write_id, now, cut_ids)
-    return replace(reconciled, model_calls=answer.calls)
+    return replace(reconciled, model_calls=answer.calls, refused=answer.refused)
 
 
 def _asking(

@@ -28,6 +28,7 @@ class WriteResult:
         count: how many memories it changed.
         stored_already: memories that hold a text of the write as it is, by the text's role (``user``, ``assistant``).
         newer: memories that it would have changed, but that hold what was said after it.
+        refused: how many changes that a model asked for were dropped, by reason (``answers.ModelAnswer``).
     """
 
     write_id: str
@@ -35,6 +36,7 @@ class WriteResult:
     count: int = 0
     stored_already: Mapping[str, str] = field(default_factory=dict)
     newer: Sequence[str] = ()
+    refused: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

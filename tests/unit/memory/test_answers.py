@@ -156,14 +156,14 @@ def test_updates_and_deletions_refer_to_what_was_offered() -> None:
         ("UPDATE", "0", "lives in Lisbon"),
         ("DELETE", "1", ""),
     ]
-    assert read(raw, OFFERED).dropped == 2
+    assert read(raw, OFFERED).refused == {"unknown_id": 2}
 
 
 @pytest.mark.parametrize("memory_id", [7, "7", "00000000-0000-4000-8000-000000000000", " "])
 def test_a_change_of_a_memory_that_was_not_offered_is_dropped_and_counted(memory_id: Any) -> None:
     answer = read(answered({"event": "UPDATE", "id": memory_id, "text": "likes tea"}, "has a dog"), OFFERED)
     assert [change.text for change in answer.changes] == ["has a dog"]
-    assert (answer.dropped, answer.left_out) == (1, "")
+    assert (answer.refused, answer.left_out) == ({"unknown_id": 1}, "")
 
 
 @pytest.mark.parametrize(
