@@ -24,6 +24,7 @@ class Settings:
         chat_latency_s: seconds before a chat completion is answered.
         embedding_latency_s: the same for embeddings.
         held_endpoints: which of ``chat`` and ``embeddings`` give no answer for as long as they stand here.
+        held_texts: a chat request with one of these in its messages gets no answer for as long as they stand here.
         failure_share: the share (0 to 1) of requests that fail, drawn from ``failure_seed``.
         failure_kinds: what a failing request meets, drawn evenly: ``500``; ``429`` with ``Retry-After``; ``reset``, the
             connection; ``hang``, no answer until the client leaves; ``garbage``, an answer nobody can use.
@@ -37,6 +38,7 @@ class Settings:
     chat_latency_s: float = 0.0
     embedding_latency_s: float = 0.0
     held_endpoints: tuple[str, ...] = ()
+    held_texts: tuple[str, ...] = ()
     failure_share: float = 0.0
     failure_kinds: tuple[str, ...] = FAILURE_KINDS
     failing_endpoints: tuple[str, ...] = ("chat", "embeddings")

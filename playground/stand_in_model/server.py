@@ -55,7 +55,7 @@ class StandInModel(HttpServer):
         control, settings = self.control, self.control.settings
         control.count(endpoint)
         await asyncio.sleep(settings.chat_latency_s if endpoint == "chat" else settings.embedding_latency_s)
-        while endpoint in control.settings.held_endpoints:  # noqa: ASYNC110 - set from any thread
+        while self._is_held(endpoint, request):  # noqa: ASYNC110 - set from any thread
             await asyncio.sleep(_LOOK_AGAIN_S)
         if settings.unauthorised or not _may_enter(request, settings.accepted_key):
             control.count("failed_401")
@@ -70,6 +70,11 @@ class StandInModel(HttpServer):
             return json_response(400, wire.error("invalid_request_error", f"{type(error).__name__}: {error}"))
         control.count("answered")
         return json_response(200, answered)
+
+    def _is_held(self, endpoint: str, request: Request) -> bool:
+        settings = self.control.settings
+        named = endpoint == "chat" and any(text.encode() in request.body for text in settings.held_texts)
+        return named or endpoint in settings.held_endpoints
 
     async def _fail(self, kind: str, endpoint: str, reader: asyncio.StreamReader) -> Response:
         match kind:

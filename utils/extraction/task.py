@@ -12,12 +12,12 @@ import asyncio
 import logging
 from collections.abc import Callable, Sequence
 from itertools import batched
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from sqlalchemy import Connection
 
 from utils import log
-from utils.errors import CredentialError, PluginError, ServiceError
+from utils.errors import CredentialError, LeaseLost, PluginError, ServiceError
 from utils.extraction.dify_api import DifyApi
 from utils.extraction.request import ExtractionRequest
 from utils.extraction.sealing import unseal
@@ -129,15 +129,30 @@ class ExtractionTask:
             LeaseLost: the task is another process's by now.
             ServiceError: the state store failed.
         """
-        asked_at = now_s()
-        lease = await self._lease(parts, user_id)
-        if isinstance(lease, str):
-            skipped = {"reason": "lock_held", "lock_holder": lease}
-            await self._state.write(lambda conn: tasks.set_user(conn, held, place, SKIPPED, **skipped))
-            return
-        await self._state.write(lambda conn: tasks.set_user(conn, held, place, RUNNING))
-        report = await self._extract(parts, lease, asked_at)
-        await self._state.write(lambda conn: _end_user(conn, held, place, lease, parts.task_id, report))
+        while True:
+            asked_at = now_s()
+            lease = await self._lease(parts, user_id)
+            if isinstance(lease, str):
+                return await self._set(held, place, SKIPPED, reason="lock_held", lock_holder=lease)
+            await self._set(held, place, RUNNING)
+            report = await self._extract(parts, lease, asked_at)
+            if report is not None:
+                return await self._end(held, place, lease, report)
+
+    async def _set(self, held: TaskLease, place: int, status: str, **values: Any) -> None:
+        await self._state.write(lambda conn: tasks.set_user(conn, held, place, status, **values))
+
+    async def _end(self, held: TaskLease, place: int, lease: HistoryLease, report: Report) -> None:
+        """Commit how a user's part ended, and give the history back."""
+        status = FAILED if report.errors else COMPLETED
+        counts = Counts(scanned_conversations=report.scanned_conversations)
+
+        def work(conn: Connection) -> None:
+            leases.release(conn, lease)
+            tasks.count(conn, held.id, lease.user_id, counts)
+            tasks.set_user(conn, held, place, status, reason=report.reason, notes=report.notes)
+
+        await self._state.write(work)
 
     async def _lease(self, parts: Parts, user_id: str) -> HistoryLease | str:
         """The lease on the user's history, or the task that has it."""
@@ -149,28 +164,26 @@ class ExtractionTask:
             )
         return found
 
-    async def _extract(self, parts: Parts, lease: HistoryLease, asked_at: float) -> Report:
+    async def _extract(self, parts: Parts, lease: HistoryLease, asked_at: float) -> Report | None:
+        """What there is to say about the user; None when the lease ran out before it could be renewed. What was
+        recorded until then stays, and the rest is read under another lease, if nobody else has it by then.
+        """
         report = Report()
         run = UserRun(parts, lease, report)
         try:
             with log.unforeseen(_log, f"extracting a user of {parts.task_id}"):
                 async with Lease(lease, asked_at, LEASE_S).kept_alive(lambda: self._renew(lease)):
                     await run()
+        except LeaseLost:
+            _log.warning("the lease on a user's history ran out; it is asked for again")
+            return None
         except ServiceError as exc:
             if exc.part == "state_store":
                 raise
             report.failed(exc)
-        except PluginError as exc:  # a lost lease, too: the lease on the task says whether the task goes on
+        except PluginError as exc:
             report.failed(exc)
         return report
 
     async def _renew(self, lease: HistoryLease) -> bool:
         return bool(await self._state.write(lambda conn: leases.renew(conn, [lease], LEASE_S)))
-
-
-def _end_user(conn: Connection, held: TaskLease, place: int, lease: HistoryLease, task_id: str, report: Report) -> None:
-    """Commit how a user's part ended, and give the history back."""
-    leases.release(conn, lease)
-    tasks.count(conn, task_id, lease.user_id, Counts(scanned_conversations=report.scanned_conversations))
-    status = FAILED if report.errors else COMPLETED
-    tasks.set_user(conn, held, place, status, reason=report.reason, notes=report.notes)
