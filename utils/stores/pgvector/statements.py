@@ -67,20 +67,25 @@ CROSS JOIN unnest(ARRAY[{vectors}]) WITH ORDINALITY AS q (vector, number)
 LEFT JOIN LATERAL (
     {chosen}
 ) AS s ON TRUE ORDER BY q.number, s.distance, s.id"""
-# In the place of the plain choice above: beside the nearest of an owner's rows those that hold most words. All of the
-# rows are looked at anyway; without an index it costs what the comparison of so many texts does.
+# The second also chooses, from the next nearest, the rows that hold most words. No index would find them faster than it
+# slows others down, see benchmarks/keyword_index.py.
 _NEAREST: Final = """SELECT * FROM (
         SELECT id::text, payload, t.vector <=> q.vector AS distance FROM {table} AS t WHERE {where} OFFSET 0
     ) AS mine ORDER BY distance, id LIMIT %(top_k)s"""
 _NEAREST_AND_BY_WORDS: Final = """
-    WITH mine AS MATERIALIZED (
-        SELECT id::text, payload, t.vector <=> q.vector AS distance, {words} AS words
-        FROM {table} AS t, LATERAL (SELECT lower(payload ->> 'data' COLLATE "C") AS folded) AS text WHERE {where}
-    ), near AS MATERIALIZED (SELECT * FROM mine ORDER BY distance, id LIMIT %(top_k)s)
-    SELECT id, payload, distance FROM near UNION ALL (
-        SELECT id, payload, distance FROM mine WHERE words > 0 AND id NOT IN (SELECT id FROM near)
-        ORDER BY words DESC, distance, id LIMIT %(by_words)s
+    WITH compared AS MATERIALIZED (
+        SELECT * FROM (
+            SELECT id::text, payload, t.vector <=> q.vector AS distance FROM {table} AS t WHERE {where} OFFSET 0
+        ) AS mine ORDER BY distance, id LIMIT %(compared)s
+    )
+    (SELECT * FROM compared ORDER BY distance, id LIMIT %(top_k)s) UNION ALL (
+        SELECT id, payload, distance FROM (
+            SELECT *, lower(payload ->> 'data' COLLATE "C") AS folded
+            FROM (SELECT * FROM compared ORDER BY distance, id OFFSET %(top_k)s) AS others OFFSET 0
+        ) AS folded, LATERAL (SELECT {words} AS words) AS counted
+        WHERE words > 0 ORDER BY words DESC, distance, id LIMIT %(by_words)s
     )"""
+_COMPARED: Final = 1000  # of the nearest; the words of so many take a millisecond, see benchmarks/keyword_cost.py
 _BY_WORDS: Final = 30
 _MOST_WORDS: Final = 12
 _NEAREST_BY_INDEX: Final = """
@@ -137,7 +142,7 @@ class Nearest:
         beside, asked = (self.beside.text, self.beside.params) if self.beside else (None, {})
         words = sum(name.startswith("word_") for name in more or {})
         composed = _nearest_sql(text, self.table.name, where.as_string(), len(vectors), words, cast, beside)
-        by_words = {"by_words": _BY_WORDS} if words else {}
+        by_words = {"by_words": _BY_WORDS, "compared": _COMPARED} if words else {}
         return Statement(composed, {**params, **vectors, **asked, "top_k": self.top_k, **by_words, **(more or {})})
 
 
