@@ -133,7 +133,10 @@ def test_what_takes_longer_goes_on_in_the_background(plugin: Plugin, database: D
         connection.execute("LOCK TABLE mem0 IN SHARE ROW EXCLUSIVE MODE")
         accepted = plugin.call("forget_memories", user_id="alice", timeout=3)
         assert accepted.status == "ACCEPTED" and accepted.results["deleted_count"] is None
+        task_id = accepted.variables["task_id"]
+        under_way = plugin.call("check_extraction_status", task_id=task_id)
+        assert under_way.variables["task_status"] in ("queued", "running")
     plugin.drain("alice")
-    task_id = accepted.variables["task_id"]
+    assert plugin.call("check_extraction_status", task_id=task_id).variables["task_status"] == "completed"
     [(status, result)] = past.rows("SELECT status, result FROM mem0_dify.writes WHERE id = %s", task_id)
     assert status == "done" and result == dict(zip(COUNTS, (2, 2, 0, 0), strict=True))
