@@ -95,8 +95,8 @@ def keyword_shares(query: str, texts: Sequence[str]) -> list[float]:
         query: any text in any language.
         texts: what it is compared with, and over what rarity is counted.
     """
-    pieces = _pieces(_folded(query[:_QUERY_CHARS]))
-    folded = [_folded(text[:_TEXT_CHARS]) for text in texts]
+    pieces = _pieces(_folded(query, _QUERY_CHARS))
+    folded = [_folded(text, _TEXT_CHARS) for text in texts]
     found = [[piece in text for text in folded] for piece in pieces]
     weights = [_weight(sum(has), len(texts)) for has in found]
     whole = sum(weights)
@@ -126,9 +126,12 @@ def _weight(having: int, rows: int) -> float:
     return max(0.0, math.log((rows + 1) / (having + 0.5))) ** 2
 
 
-def _folded(text: str) -> str:
-    """``text`` without differences of case and width."""
-    return text.casefold() if text.isascii() else unicodedata.normalize("NFKC", text).casefold()
+def _folded(text: str, most: int) -> str:
+    """The beginning of ``text`` without differences of case and width, at most ``most`` characters."""
+    text = text[:most]
+    if text.isascii():
+        return text.casefold()
+    return unicodedata.normalize("NFKC", text).casefold()[:most]  # one character can become eighteen
 
 
 def _pieces(folded: str) -> list[str]:

@@ -15,7 +15,6 @@ import logging
 import time
 from collections.abc import Iterable, Mapping
 from contextvars import Context
-from itertools import batched
 from typing import TYPE_CHECKING, Any, Final
 
 from utils import log
@@ -90,11 +89,14 @@ class RecallLog:
         """
         waiting, self._waiting = self._waiting, {}
         left = list(waiting.items())
-        for batch in batched(left, _BATCH):
-            if not await self._record(dict(batch)):
-                break
-            del left[: len(batch)]
-        self._put_back(dict(left))
+        try:
+            while left:
+                batch, left = left[:_BATCH], left[_BATCH:]  # cut off, it may have been committed
+                if not await self._record(dict(batch)):
+                    left = batch + left
+                    break
+        finally:
+            self._put_back(dict(left))
 
     async def _record(self, batch: Mapping[tuple[str, str], Folded]) -> bool:
         """Record a batch; whether it is done with."""
@@ -153,11 +155,12 @@ class RecallLog:
         if self._recording is not None:
             self._recording.cancel()
             await asyncio.wait([self._recording])
+        waiting = len(self._waiting)
         try:
             async with asyncio.timeout(_CLOSE_S):
                 await self.flush()
         except TimeoutError:
-            _log.warning("recalls of %d memories are lost: the state store does not answer", len(self._waiting))
+            _log.warning("recalls of up to %d memories are lost: the state store does not answer", waiting)
         self._waiting = {}
 
 

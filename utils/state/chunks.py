@@ -12,7 +12,7 @@ def take_up(
     conn: Connection, scope: str, user_id: str, app_id: str, *, kind: str, fingerprint: str, task_id: str
 ) -> list[tuple[str, str]]:
     """Put the user's failed chunks of this app back in line, each in its old place; ids and conversations of all chunks
-    that are pending then, oldest first.
+    that are pending then, oldest first. They are planned anew, as ``parked.unpark`` has it.
 
     Args:
         conn: an open transaction.
@@ -34,7 +34,7 @@ def take_up(
     queues.lock(conn, queue)  # before the writes, as every worker does
     failed = select(writes.c.id, writes.c.payload).where(theirs, writes.c.status == FAILED)
     revived = {"status": PENDING, "parked": False, "attempts": 0, "finished_at": None, "next_attempt_at": DUE_NOW}
-    none = {"error": None, "error_code": None}
+    none = {"plan": None, "error": None, "error_code": None}
     for write_id, payload in conn.execute(failed).all():
         again = {**revived, **none, "fingerprint": fingerprint, "payload": {**payload, "task_id": task_id}}
         conn.execute(update(writes).where(writes.c.id == write_id).values(again))

@@ -100,6 +100,45 @@ async def test_an_outage_loses_nothing_and_doubles_nothing(state: StateStore, at
     assert found["m-1"].quality_ema == pytest.approx(0.3 * 0.6 + 0.7 * 0.9)
 
 
+async def test_closing_it_while_it_records_loses_nothing_that_waits(
+    state: StateStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Closing ends the task in the background wherever it is; only the batch that is under way is not sent again."""
+    monkeypatch.setattr(recall_log, "EVERY_S", 0.0)
+    monkeypatch.setattr(recall_log, "_BATCH", 1)
+    held_up = HeldUp(state)
+    log = RecallLog(held_up, SCOPE)  # type: ignore[arg-type]
+    log.add("alice", [row("m-1", 0.9), row("m-2", 0.9), row("m-3", 0.9)])
+    await held_up.entered.wait()
+    await log.close()
+    assert list(await recorded(state, "m-1", "m-2", "m-3")) == ["m-2", "m-3"]
+
+
+async def test_closing_it_beside_a_silent_state_store_says_what_is_lost(
+    state: StateStore, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(recall_log, "_CLOSE_S", 0.0)
+    log = RecallLog(HeldUp(state, for_ever=True), SCOPE)  # type: ignore[arg-type]
+    log.add("alice", [row("m-1", 0.9), row("m-2", 0.9)])
+    await log.close()
+    assert "recalls of up to 2 memories are lost" in caplog.text
+
+
+class HeldUp:
+    """A state store whose first transaction does not come to its end; with ``for_ever`` none does."""
+
+    def __init__(self, state: StateStore, *, for_ever: bool = False) -> None:
+        self._state = state
+        self._for_ever = for_ever
+        self.entered = asyncio.Event()
+
+    async def write_changes[T](self, work: Callable[[Any], T]) -> T:
+        if self._for_ever or not self.entered.is_set():
+            self.entered.set()
+            await asyncio.Event().wait()
+        return await self._state.write_changes(work)
+
+
 @pytest.mark.usefixtures("by_hand")
 async def test_a_state_store_that_is_gone_makes_it_drop_the_oldest(
     state: StateStore, monkeypatch: pytest.MonkeyPatch

@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from playground.postgres import Database
 from utils.config.state_location import PostgresLocation
 from utils.errors import LeaseLost, Superseded
-from utils.state import erasure, history, parked, queues, tables, workers, writes
+from utils.state import chunks, erasure, history, parked, queues, tables, workers, writes
 from utils.state.engine import StateStore
 from utils.state.tables import DONE
 
@@ -353,6 +353,24 @@ async def test_validated_credentials_take_up_their_own_failures_too(state: State
     await do(state, writes.fail, held, write.id, code="service_refused", reason="429", parked=True)
     await do(state, queues.hold_and_release, held)
     assert await do(state, parked.unpark, SCOPE, MINE, KNOWN, own=True) == 1
+
+
+async def test_a_failed_chunk_is_planned_anew_when_it_is_taken_up(state: StateStore) -> None:
+    """The memories have changed meanwhile: what was planned then would replace what has been said since."""
+    chunk = new_write("alice", kind="chunk", agent_id="app")
+    known = frozenset({("chunk", 1)})
+    await accept(state, chunk)
+    [held] = await claim(state, known=known)
+    await do(state, writes.record_plan, held, chunk.id, {"changes": []})
+    await do(state, writes.fail, held, chunk.id, code="service_unavailable", reason="down", parked=True)
+    await do(state, queues.hold_and_release, held)
+    taken_up = await state.write(
+        lambda conn: chunks.take_up(conn, SCOPE, "alice", "app", kind="chunk", fingerprint=MINE, task_id="extract_1")
+    )
+    assert [write_id for write_id, _ in taken_up] == [chunk.id]
+    [held] = await claim(state, known=known)
+    revived = await head(state, held, known=known)
+    assert revived is not None and revived.plan is None and revived.payload["task_id"] == "extract_1"
 
 
 async def test_taking_up_failed_writes_waits_for_no_queue(database: Database) -> None:
