@@ -60,6 +60,7 @@ test-long: $(VENV)/dev-installed
 bench: $(VENV)/dev-installed
 	$(PY) -m benchmarks.overhead
 	$(PY) -m benchmarks.lanes
+	$(PY) -m benchmarks.extraction
 
 # Needs a C++ compiler and CMake. Never a part of the tests: it takes an hour, and no two runs are quite alike.
 model-quality: $(VENV)/dev-installed
