@@ -32,6 +32,7 @@ _FOREIGN: Final = (
     "psycopg",
     "sqlalchemy",
     "qdrant_client",
+    "urllib3",
 )
 
 trace: Final[contextvars.ContextVar[str]] = contextvars.ContextVar("trace", default="")
