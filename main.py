@@ -21,7 +21,7 @@ import gevent
 from dify_plugin.config.logger_format import DifyPluginLoggerFormatter
 
 from utils import log
-from utils.aio import polling
+from utils.aio import output, polling
 from utils.mem0 import environment
 from utils.runtime.runtime import runtime
 
@@ -32,6 +32,7 @@ def main() -> None:
     """Start the plugin and serve until it is told to stop."""
     environment.scrub_environment()
     polling.install()
+    stdout = output.install()
     _send_logs_to_the_sdk()
     config = dify_plugin.DifyPluginEnv(MAX_REQUEST_TIMEOUT=_LONGEST_REQUEST_S)
     if config.INSTALL_METHOD.value == "remote" and not config.REMOTE_INSTALL_KEY:
@@ -41,7 +42,7 @@ def main() -> None:
         )
     plugin = dify_plugin.Plugin(config)
     for number in (signal.SIGTERM, signal.SIGINT):
-        gevent.signal_handler(number, _stop)
+        gevent.signal_handler(number, _stop, stdout)
     plugin.run()
 
 
@@ -54,10 +55,10 @@ def _send_logs_to_the_sdk() -> None:
     log.attach(handler)
 
 
-def _stop() -> None:
+def _stop(stdout: output.BatchedOutput) -> None:
     """Drain, close and leave; the SDK's own threads would keep the process alive for ever."""
     runtime().stop()
-    sys.stdout.flush()
+    stdout.send()
     os._exit(0)
 
 

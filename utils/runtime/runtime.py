@@ -23,7 +23,6 @@ from utils.aio import after_answer
 from utils.aio.after_answer import AfterAnswer
 from utils.aio.deadline import deadline
 from utils.aio.loop import BackgroundLoop
-from utils.config.identity import credentials_identity
 from utils.errors import PluginError, TimedOut
 from utils.runtime.credential_set import CredentialSet, Opened, Places
 
@@ -53,7 +52,7 @@ class Runtime:
         self._closing: set[asyncio.Task[None]] = set()
         self._cleaning: asyncio.Task[None] | None = None
         self._too_many = asyncio.Event()
-        self._parsed: dict[str, Settings] = {}  # by credentials, least recently used first
+        self._parsed: dict[tuple[tuple[str, str], ...], Settings] = {}  # by credentials, least recently used first
         self._parsing = threading.Lock()
         self._validated: set[str] = set()  # clients whose credentials were saved, and found to work, since they ran
 
@@ -65,7 +64,8 @@ class Runtime:
         """
         from utils.config.settings import Settings
 
-        key = credentials_identity(credentials)
+        # Not their digest (``Identity.credentials``): every call comes here, and comparing texts costs nothing.
+        key = tuple((name, str(value)) for name, value in credentials.items())
         with self._parsing:
             known = self._parsed.pop(key, None)
             if known is None:
