@@ -112,7 +112,7 @@ def beginnings(query: str) -> list[str]:
     a store may know capitals of ASCII only.
     """
     found: dict[str, None] = {}
-    for word in _WORD.findall(_folded(query[:_QUERY_CHARS])):
+    for word in _WORD.findall(_folded(query, _QUERY_CHARS)):
         if word[0] > "\u3000":
             found |= dict.fromkeys(word[start : start + 2] for start in range(len(word) - 1))
         elif len(word) > _SHORT_WORD or word.isdecimal():
