@@ -58,6 +58,13 @@ class Plugin:
         self._credentials = credentials
         self._state = state
 
+    def without_keyword_order(self) -> Plugin:
+        """The same process, called with a credential set whose searches go by similarity alone, as mem0's do."""
+        store = json.loads(self._credentials["local_vector_db_json_secret"])
+        store["config"]["keyword_order"] = False
+        plain = {**self._credentials, "local_vector_db_json_secret": json.dumps(store)}
+        return Plugin(self.process, plain, self._state)
+
     def submit(self, tool: str, **parameters: Any) -> Future[Invocation]:
         """Call a tool; the answer comes with the future."""
         return self.process.submit(tool, parameters, self._credentials)
