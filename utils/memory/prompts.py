@@ -99,12 +99,13 @@ whole new memory: keep what still holds.
 """
 
 # Placeholders and no facts: small models store whatever an example says, as the user's (an allergy, of all things). The
-# DELETE stays concrete, since small models forget what they are told to only as they see it done.
+# DELETE stays concrete and has a line of its own: small models forget what they are told to only as they see it done.
 _ADDED_SHAPE: Final = """\
 
 Answer with one JSON object of this shape and nothing else. It is an example: write what was said in place of <...>.
 {"memory": [{"event": "ADD", "text": "<new fact>"}, {"event": "UPDATE", "id": "0", "text": "<whole new memory>"}, \
 {"event": "DELETE", "id": "1"}]}
+The user wants memory 0 forgotten: {"memory": [{"event": "DELETE", "id": "0"}]}
 Nothing worth keeping: {"memory": []}
 """
 
@@ -115,6 +116,7 @@ Answer with one JSON object of this shape and nothing else. It is an example: wr
 "<what happened>", "date": "<YYYY-MM-DD>"}, {"event": "ADD", "type": "procedural", "text": "<what is done this way>", \
 "steps": ["<first step>", "<second step>"]}, {"event": "UPDATE", "id": "0", "text": "<whole new memory>"}, {"event": \
 "DELETE", "id": "1"}]}
+The user wants memory 0 forgotten: {"memory": [{"event": "DELETE", "id": "0"}]}
 Nothing worth keeping: {"memory": []}
 """
 
