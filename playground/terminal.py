@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any, Final
 
 from rich.console import Console
+from rich.live import Live
 from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
 _ID: Final = re.compile(r"\b([0-9a-f]{8})-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}\b")
+_BAR_CELLS: Final = 20
 
 
 class Terminal:
@@ -74,6 +77,51 @@ class Terminal:
             table.add_row(*(Text(str(cell)) for cell in (*numbers, why["memory_subtype"] or "", row["memory"])))
         self._console.print(table)
 
+    @contextmanager
+    def progress(self) -> Iterator[Callable[[float, str], None]]:
+        """A bar that grows in place: the block calls what it is given with the share done (0 to 1) and a remark.
+
+        A file or a recording keeps the last state only.
+        """
+        last = Text()
+        # A recording would keep every state of a live line, one below the other.
+        grows = self._console.is_terminal and not self._console.record
+        live = Live(console=self._console, auto_refresh=False) if grows else None
+
+        def show(share: float, remark: str) -> None:
+            nonlocal last
+            full = int(share * _BAR_CELLS)
+            bar = ("█" * full, "green"), ("░" * (_BAR_CELLS - full), "dim")
+            last = Text.assemble("  ", *bar, f" {share:4.0%}  ", (remark, "dim"), overflow="ellipsis", no_wrap=True)
+            if live is not None:
+                live.update(last, refresh=True)
+
+        if live is None:
+            yield show
+            self._console.print(last)
+        else:
+            with live:
+                yield show
+
+    def extracted(self, users: Sequence[Mapping[str, Any]]) -> None:
+        """The users of an extraction's report."""
+        table = self._table("user", "conversations", "messages", "calls", "semantic", "episodic", "procedural")
+        for user in users:
+            counts, written = user["counts"], user["written_memories"]
+            numbers = [counts[f"processed_{what}"] for what in ("conversations", "messages")] + [counts["llm_calls"]]
+            written_by_type = [written[kind] for kind in ("semantic", "episodic", "procedural")]
+            table.add_row(*(Text(str(cell)) for cell in (user["user_id"], *numbers, *written_by_type)))
+        self._console.print(table)
+
+    def remembered(self, by_user: Mapping[str, Sequence[Mapping[str, Any]]]) -> None:
+        """What an extraction has left of each user's conversations."""
+        table = self._table("user", "memory", "type")
+        for user, memories in by_user.items():
+            for row in memories:
+                kind = (row["metadata"] or {}).get("memory_subtype", "")
+                table.add_row(*(Text(str(cell)) for cell in (user, row["memory"], kind)))
+        self._console.print(table)
+
     def _row(self, left: str, right: str) -> None:
         grid = Table.grid(expand=True, padding=(0, 1))
         grid.add_column(overflow="fold", ratio=1)
@@ -85,7 +133,7 @@ class Terminal:
     def _table(*columns: str) -> Table:
         table = Table(box=None, header_style="dim italic", padding=(0, 1, 0, 2), pad_edge=True)
         for column in columns:
-            table.add_column(column, no_wrap=column in {"score", "time (UTC)", "id", "event"})
+            table.add_column(column, no_wrap=column in {"score", "time (UTC)", "id", "event", "user", "type"})
         return table
 
 

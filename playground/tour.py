@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from playground.dify_host import PluginProcess
+from playground.extraction_chapter import ExtractionChapter
 from playground.forgetting_chapter import ForgettingChapter
 from playground.invocation import Invocation
 from playground.postgres import Database
@@ -21,7 +22,7 @@ _CONVERSATION: Final = (
     ("I'm allergic to peanuts.", "I will keep that in mind.", {"topic": "health"}),
     ("I like hiking on Sundays. What is the weather like?", "Sunny.", {"topic": "leisure"}),
 )
-_MOVED: Final = "By the way, I moved to Porto."
+_MOVED: Final = "By the way, I live in Porto now."
 _PENDING_TIMEOUT_S: Final = 180.0  # a real model may take seconds for each write
 _POLL_S: Final = 0.05
 
@@ -67,6 +68,7 @@ class Tour:
         self._recall()
         self._reconcile()
         self._one_memory()
+        self._extract()
         self._another_user()
         self._forget()
         self._farewell()
@@ -130,6 +132,13 @@ class Tour:
         self._show("delete_memory", of_it, _message)
         self._expect_gone(of_it)
 
+    def _extract(self) -> None:
+        def call(tool: str, given: Mapping[str, Any]) -> Invocation:
+            return self._call(tool, given, self._accepting)
+
+        if not ExtractionChapter(call, self._terminal).run():
+            raise TourFailed(f"The extraction did not do what it should.{self._complaints()}")
+
     def _another_user(self) -> None:
         self._terminal.heading(f"Another user: neither sees what is {USER_ID}'s, nor is seen")
         as_bob = {"user_id": _OTHER_USER_ID}
@@ -180,7 +189,7 @@ class Tour:
         answered = self._plugin.invoke(tool, {"user_id": USER_ID, **given}, credentials)
         if answered.error is not None:
             raise TourFailed(f"{tool} failed: {answered.error}.{self._complaints()}")
-        if answered.status != "SUCCESS":
+        if answered.status not in ("SUCCESS", "ACCEPTED"):
             raise TourFailed(f"{tool} answered {answered.status}: {answered.text}{self._complaints()}")
         return answered
 
