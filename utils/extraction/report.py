@@ -20,6 +20,8 @@ type Notes = list[tuple[str, Mapping[str, Any]]]
 
 _BAR_CELLS: Final = 20
 _MOST_BYTES: Final = 200_000  # of ``per_user``, which is sent four times (results and variable, each in two messages)
+_MOST_NOTES: Final = 100  # errors, and warnings, of one user: some 100,000 bytes in any language
+_MOST_CONVERSATIONS: Final = 1_000  # of a checkpoint, which is sent as often; some 230,000 bytes
 _USER_STATUS: Final = {
     COMPLETED: "SUCCESS",
     FAILED: "FAILED",
@@ -196,15 +198,15 @@ def _report_status(state: TaskState, parts: Sequence[UserPart]) -> str:
 
 def _user(part: UserPart, language: str) -> dict[str, Any]:
     said = part.notes or {}
-    errors = [{**error, "message": stored_sentence(error["message"], language)} for error in said.get("errors", ())]
+    errors, warnings = said.get("errors", ())[:_MOST_NOTES], said.get("warnings", ())[:_MOST_NOTES]
     return {
         "user_id": part.user_id,
         "status": _USER_STATUS[part.status],
         "skipped": part.status == SKIPPED,
         "reason": part.reason,
         "lock_holder": part.lock_holder,
-        "errors": errors,
-        "warnings": [stored_sentence(warning, language) for warning in said.get("warnings", ())],
+        "errors": [{**error, "message": stored_sentence(error["message"], language)} for error in errors],
+        "warnings": [stored_sentence(warning, language) for warning in warnings],
         "counts": _counts(part.counts),
         "written_memories": _written(part.counts),
     }
@@ -214,23 +216,24 @@ def _fitting(users: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """As many of the users as an answer has room for; the counts beside them are those of all."""
     left = _MOST_BYTES
     for number, user in enumerate(users):
-        left -= len(json.dumps(user).encode())
+        left -= len(json.dumps(user, ensure_ascii=False).encode())
         if left < 0:
             return users[:number]
     return users
 
 
 def checkpoint_fields(found: Checkpoint, checkpoint_id: str) -> dict[str, Any]:
-    """What ``get_user_checkpoint`` answers."""
+    """What ``get_user_checkpoint`` answers; of a great many conversations those read for the latest days."""
     user = UserCheckpoint.from_json(found.state) if found.state else UserCheckpoint()
     conversations = {id_: ConversationCheckpoint.from_json(state) for id_, state in found.conversations.items()}
+    latest = sorted(conversations, key=lambda id_: conversations[id_].last or (0, ""), reverse=True)
     resume = user.resume
     return {
         "user_id": found.user_id,
         "app_id": found.app_id,
         "checkpoint_id": checkpoint_id,
         "checkpoint": {
-            "conversations": {id_: _conversation(one) for id_, one in conversations.items()},
+            "conversations": {id_: _conversation(conversations[id_]) for id_ in latest[:_MOST_CONVERSATIONS]},
             "resume_conversation_cursor": resume.conversation_id if resume else None,
             "resume_run_at": local_time(resume.run_at) if resume else None,
             "resume_start_time": local_time(resume.start_at) if resume else None,
