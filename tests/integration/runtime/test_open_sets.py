@@ -12,6 +12,7 @@ import pytest
 
 from tests.faults.ledger import wait_until
 from utils.memory.memory import Memory
+from utils.runtime.credential_set import Opened
 from utils.runtime.runtime import Runtime
 from utils.stores.protocol import Owner
 
@@ -25,8 +26,8 @@ def runtime() -> Iterator[Runtime]:
     started.stop()
 
 
-async def count(memory: Memory) -> int:
-    return (await memory.page(Owner("alice"), limit=1, offset=0, given_filters=None)).total
+async def count(opened: Opened) -> int:
+    return (await opened.memory.page(Owner("alice"), limit=1, offset=0, given_filters=None)).total
 
 
 def test_a_set_with_a_call_in_it_is_not_closed_for_those_that_come_after_it(
@@ -36,12 +37,12 @@ def test_a_set_with_a_call_in_it_is_not_closed_for_those_that_come_after_it(
     monkeypatch.setenv("MEM0_DIFY_STATE_DIR", str(tmp_path / "state"))
     begun, may_go_on = threading.Event(), threading.Event()
 
-    async def slow(memory: Memory) -> int:
-        before = await count(memory)
+    async def slow(opened: Opened) -> int:
+        before = await count(opened)
         begun.set()
         while not may_go_on.is_set():  # noqa: ASYNC110 - another thread says so
             await asyncio.sleep(0.01)
-        return before + await count(memory)
+        return before + await count(opened)
 
     def another(number: int) -> dict[str, Any]:
         return {**qdrant_credentials, "heartbeat_interval": str(30 + number)}
