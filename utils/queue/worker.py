@@ -240,7 +240,7 @@ class Worker:
     async def _work(self, served: _Served, lease: QueueLease) -> None:
         """One queue, from its lease to its release. The top of a task: whatever goes wrong ends here."""
         served.service.lane.use_pool()
-        log.belongs_to_set(served.service.log_level)
+        log.belongs_to_set(self._in_use(served).service.log_level)
         try:
             with log.unforeseen(_log, "a queue's worker"):
                 async with lease.held():
@@ -253,6 +253,11 @@ class Worker:
             served.working.pop(asyncio.current_task(), None)  # type: ignore[arg-type]  # this is a task
             if served.due:
                 self._wake.set()
+
+    def _in_use(self, served: _Served) -> _Served:
+        """Of the sets with the same models the one used last: another may have been asking when its write came."""
+        alike = [one for one in self._served.values() if one.service.fingerprint == served.service.fingerprint]
+        return max(alike, key=lambda one: one.used_at, default=served)
 
     async def _work_off(self, served: _Served, lease: QueueLease) -> None:
         """Carry out the queue's writes until there is none left to carry out here, or the service leaves."""
