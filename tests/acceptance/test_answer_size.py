@@ -118,6 +118,7 @@ def test_what_a_model_makes_longer_than_a_memory_is_cut(plugin: Plugin, stand_in
     [added] = plugin.call("add_memory", user_id="alice", user="I like a long story.").results
     assert added["memory"] == "x" * 20_000
     [tea] = plugin.memories("bob")
-    stand_in_model.control.script({"memory": [{"event": "UPDATE", "id": "0", "text": "y" * 30_000}]})
+    longer = tea["memory"] + "y" * 30_000
+    stand_in_model.control.script({"memory": [{"event": "UPDATE", "id": "0", "text": longer}]})
     [updated] = plugin.call("add_memory", user_id="bob", user="I like another long story.").results
-    assert (updated["id"], updated["memory"]) == (tea["id"], "y" * 20_000)
+    assert (updated["id"], updated["memory"]) == (tea["id"], longer[:20_000])
