@@ -1,4 +1,4 @@
-"""Tasks: work that outlasts the call that asked for it. Extractions and long forgettings are tasks.
+"""Tasks: work on many users that outlasts the call that asked for it. Extractions are tasks.
 
 A task belongs to the process that leases its row. A process that dies leaves it behind: whoever is called next with
 the same credentials adopts it (:func:`adopt`), as long as its time budget lasts; after that it reads as failed
@@ -32,7 +32,6 @@ from utils.state.leases import LeasedTable, first_token, must_return, parameters
 from utils.state.tables import COMPLETED, FAILED, QUEUED, RUNNING, SKIPPED, epoch_now, task_users, tasks
 
 EXTRACT: Final = "extract"
-FORGET: Final = "forget"
 MOST_UNFINISHED: Final = 10  # SPEC 5: of one vector store; a further one is refused
 _BATCH: Final = 500  # rows of one INSERT
 
@@ -44,7 +43,7 @@ class NewTask:
     Attributes:
         id: what the caller asks for it by.
         scope: the vector store.
-        kind: ``EXTRACT`` or ``FORGET``.
+        kind: names the handler that carries it out, such as ``EXTRACT``.
         fingerprint: of the credentials it is done with.
         run_id: for the log, and in the report.
         request: what to do, as JSON without secrets and without the users' ids.
@@ -277,16 +276,6 @@ def count(conn: Connection, task_id: str, user_id: str, more: Counts) -> None:
         conn.execute(update(task_users).where(this).values(higher))
 
 
-def report_result(conn: Connection, held: TaskLease, result: Mapping[str, Any]) -> None:
-    """Keep what the task has come to so far; for tasks whose progress is not told by their users' parts.
-
-    Raises:
-        LeaseLost: another process has the task by now.
-    """
-    hold(conn, held)
-    conn.execute(update(tasks).where(tasks.c.id == held.id).values(result=result, updated_at=epoch_now()))
-
-
 def finish(
     conn: Connection,
     held: TaskLease,
@@ -294,8 +283,7 @@ def finish(
     result: Mapping[str, Any] | None = None,
     error: PluginError | None = None,
 ) -> None:
-    """End the task, failed if there is an ``error``; its secret is erased and its lease given back. A ``result`` of
-    None leaves what :func:`report_result` has kept.
+    """End the task, failed if there is an ``error``; its secret is erased and its lease given back.
 
     Raises:
         LeaseLost: another process has the task by now.
