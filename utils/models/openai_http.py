@@ -25,7 +25,7 @@ from urllib.request import getproxies, proxy_bypass
 import certifi
 import urllib3
 from urllib3.connection import HTTPConnection, HTTPSConnection
-from urllib3.exceptions import HTTPError, NewConnectionError, TimeoutError
+from urllib3.exceptions import DecodeError, HTTPError, NewConnectionError, TimeoutError
 from urllib3.util.retry import Retry
 
 from utils.models.sdk_errors import retry_after_s
@@ -54,11 +54,11 @@ class APITimeoutError(APIConnectionError):
 
 
 class DecodingError(Exception):
-    """The answer is no JSON."""
+    """The answer is no JSON, or not compressed as it says."""
 
 
 class APIStatusError(Exception):
-    """The service answered with another status than 200.
+    """The service answered with a status that is no success.
 
     Attributes:
         status_code: the HTTP status.
@@ -154,7 +154,7 @@ class OpenAIHttp:
         except HTTPError as exc:
             raise _failure(exc) from exc
         _log.debug("HTTP Request: %s %s: %d", method, path, response.status)
-        if response.status == 200:
+        if 200 <= response.status < 300:  # gateways answer 201, too
             return _parsed(response.data)
         raise _refusal(response)
 
@@ -168,8 +168,10 @@ class OpenAIHttp:
         return self._pool
 
 
-def _failure(exc: HTTPError) -> APIConnectionError:
+def _failure(exc: HTTPError) -> APIConnectionError | DecodingError:
     reason = getattr(exc, "reason", exc)  # of the last try
+    if isinstance(reason, DecodeError):
+        return DecodingError(type(reason).__name__)
     late = isinstance(reason, TimeoutError) and not isinstance(reason, NewConnectionError)
     return (APITimeoutError if late else APIConnectionError)(type(reason).__name__)
 
@@ -177,14 +179,14 @@ def _failure(exc: HTTPError) -> APIConnectionError:
 def _parsed(data: bytes) -> Any:
     try:
         return json.loads(data)
-    except ValueError as exc:
+    except (ValueError, RecursionError) as exc:  # the second: hundreds of thousands of brackets
         raise DecodingError(type(exc).__name__) from exc
 
 
 def _refusal(response: urllib3.BaseHTTPResponse) -> APIStatusError:
     try:
         body = json.loads(response.data)
-    except ValueError:
+    except (ValueError, RecursionError):
         body = None
     of_4xx = _STATUS_ERRORS.get(response.status, APIStatusError)
     kind = InternalServerError if response.status >= 500 else of_4xx

@@ -5,12 +5,13 @@ from __future__ import annotations
 import base64
 from array import array
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from tests.unit.models.scripted_endpoint import Reply, ScriptedEndpoint, chat, embeddings, failure
-from utils.errors import ServiceError, UnusableAnswer
+from utils.errors import ServiceError, ServiceRefused, UnusableAnswer
 from utils.mem0 import building
 from utils.models.chat import ChatModel
 from utils.models.embedder import Embedder
@@ -154,3 +155,26 @@ def test_what_it_cannot_reach_is_left_to_the_sdk(
     if proxy is not None:
         monkeypatch.setenv("https_proxy", proxy)
     assert can_reach(url) is reached
+
+
+def test_any_status_of_success_is_an_answer(endpoint: ScriptedEndpoint) -> None:
+    endpoint.script(replace(embeddings(VECTOR), status=201))
+    assert embedder(endpoint).embed("tea") == VECTOR
+
+
+@pytest.mark.parametrize(
+    ("reply", "passes"),
+    [
+        (Reply(b"[" * 200_000), True),
+        (Reply(b"[" * 200_000, status=401), False),
+        (Reply(b"no gzip", headers={"Content-Encoding": "gzip"}), True),
+    ],
+)
+def test_an_answer_that_cannot_be_read_means_what_its_status_means(
+    endpoint: ScriptedEndpoint, reply: Reply, passes: bool
+) -> None:
+    endpoint.script(*[reply] * 4)
+    with pytest.raises(ServiceError) as caught:
+        embedder(endpoint).embed("tea")
+    assert caught.value.passing is passes
+    assert isinstance(caught.value, ServiceRefused) is not passes
