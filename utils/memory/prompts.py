@@ -98,27 +98,21 @@ whole new memory: keep what still holds.
 - Use only ids from the list, each at most once.
 """
 
+_SHAPE: Final = """\
+
+Answer with one JSON object of this shape and nothing else. It is an example: write what was said in place of <...>.
+"""
 # Placeholders and no facts: small models store whatever an example says, as the user's (an allergy, of all things). The
 # DELETE stays concrete and has a line of its own: small models forget what they are told to only as they see it done.
-_ADDED_SHAPE: Final = """\
-
-Answer with one JSON object of this shape and nothing else. It is an example: write what was said in place of <...>.
-{"memory": [{"event": "ADD", "text": "<new fact>"}, {"event": "UPDATE", "id": "0", "text": "<whole new memory>"}, \
-{"event": "DELETE", "id": "1"}]}
-The user wants memory 0 forgotten: {"memory": [{"event": "DELETE", "id": "0"}]}
-Nothing worth keeping: {"memory": []}
-"""
-
-_CONVERSATION_SHAPE: Final = """\
-
-Answer with one JSON object of this shape and nothing else. It is an example: write what was said in place of <...>.
-{"memory": [{"event": "ADD", "type": "semantic", "text": "<new fact>"}, {"event": "ADD", "type": "episodic", "text": \
+# UPDATE and DELETE are shown only where there is a memory: they write what they see, also without one, and it is lost.
+_ADDED: Final = '{"event": "ADD", "text": "<new fact>"}'
+_ADDED_OF_A_TYPE: Final = """\
+{"event": "ADD", "type": "semantic", "text": "<new fact>"}, {"event": "ADD", "type": "episodic", "text": \
 "<what happened>", "date": "<YYYY-MM-DD>"}, {"event": "ADD", "type": "procedural", "text": "<what is done this way>", \
-"steps": ["<first step>", "<second step>"]}, {"event": "UPDATE", "id": "0", "text": "<whole new memory>"}, {"event": \
-"DELETE", "id": "1"}]}
-The user wants memory 0 forgotten: {"memory": [{"event": "DELETE", "id": "0"}]}
-Nothing worth keeping: {"memory": []}
-"""
+"steps": ["<first step>", "<second step>"]}"""
+_CHANGED: Final = ', {"event": "UPDATE", "id": "0", "text": "<whole new memory>"}, {"event": "DELETE", "id": "1"}'
+_FORGOTTEN: Final = 'The user wants memory 0 forgotten: {"memory": [{"event": "DELETE", "id": "0"}]}\n'
+_NOTHING: Final = 'Nothing worth keeping: {"memory": []}\n'
 
 _INSTRUCTIONS: Final = """\
 
@@ -155,7 +149,7 @@ def added_message(
         now: the time of the messages, aware; relative dates are reckoned from it.
         instructions: the caller's own words on what to keep.
     """
-    return _request(_TASK + _CHANGES + _ADDED_SHAPE, turns, offered, now, instructions)
+    return _request(_rules("", _ADDED, offered), turns, offered, now, instructions)
 
 
 def conversation(
@@ -166,7 +160,7 @@ def conversation(
     Arguments as for :func:`added_message`; ``now`` is the time of the newest message, and a turn's own time stands
     before it.
     """
-    return _request(_TASK + _KINDS + _CHANGES + _CONVERSATION_SHAPE, turns, offered, now, instructions)
+    return _request(_rules(_KINDS, _ADDED_OF_A_TYPE, offered), turns, offered, now, instructions)
 
 
 def corrected(messages: Sequence[dict[str, str]], answer: str, problem: str) -> list[dict[str, str]]:
@@ -182,6 +176,13 @@ def corrected(messages: Sequence[dict[str, str]], answer: str, problem: str) -> 
         "Answer again, with nothing but one JSON object of the shape asked for."
     )
     return [*before, {**last, "content": f"{last['content']}\n\n{note}"}]
+
+
+def _rules(kinds: str, added: str, offered: Sequence[Offered]) -> str:
+    """The system message, without the caller's own instructions."""
+    if not offered:
+        return f'{_TASK}{kinds}{_SHAPE}{{"memory": [{added}]}}\n{_NOTHING}'
+    return f'{_TASK}{kinds}{_CHANGES}{_SHAPE}{{"memory": [{added}{_CHANGED}]}}\n{_FORGOTTEN}{_NOTHING}'
 
 
 def _request(

@@ -69,10 +69,18 @@ def test_a_conversation_is_told_from_an_added_message() -> None:
 
 @pytest.mark.parametrize("build", BUILDERS)
 def test_the_rules_are_short_and_show_the_answers_shape(build: Any) -> None:
-    system, _ = both(build([Turn("user", "hi")], [], NOW, None))
+    system, _ = both(build([Turn("user", "hi")], [Offered("0", "Lives in Bonn")], NOW, None))
     assert 350 <= len(system.split()) <= 500
     assert "JSON" in system  # OpenAI refuses its JSON mode without the word
     assert {change["event"] for change in example_in(system)} == {"ADD", "UPDATE", "DELETE"}
+    assert system.endswith('{"memory": []}\n')
+
+
+@pytest.mark.parametrize("build", BUILDERS)
+def test_without_stored_memories_the_model_is_shown_no_change_of_one(build: Any) -> None:
+    system, _ = both(build([Turn("user", "hi")], [], NOW, None))
+    assert {change["event"] for change in example_in(system)} == {"ADD"}
+    assert "UPDATE" not in system and "DELETE" not in system
     assert system.endswith('{"memory": []}\n')
 
 
