@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from datetime import UTC, datetime
+from itertools import product
 from typing import Any, Final
 
 import pytest
@@ -20,6 +21,7 @@ from utils import params
 from utils.errors import InvalidInput
 from utils.memory.answers import ProposedChange, ShapeError, read
 from utils.memory.prompts import Turn, added_message, corrected, offer
+from utils.memory.ranking import keyword_shares
 from utils.memory.recalled import without_recalled
 from utils.memory.refusals import checked
 from utils.stores import values
@@ -128,3 +130,15 @@ def test_time_to_read_an_answer_grows_with_the_answer(pattern: str) -> None:
 @example(pattern="pin is ")
 def test_time_to_check_a_text_grows_with_what_was_said(pattern: str) -> None:
     check(refused, pattern, 5_000)
+
+
+def test_time_to_compare_memories_does_not_grow_with_the_words_of_the_query() -> None:
+    """Each word that was looked for in every memory took a long query twelve times as long as a short one."""
+    memories = [repeated(PROSE, 1_500)] * 100
+    words = "".join(map("".join, product("bcfjkqvxz", repeat=3)))[:600]
+
+    def grows_little() -> bool:
+        few_s, many_s = (cpu_s(lambda query: keyword_shares(query, memories), query) for query in (words[:10], words))
+        return many_s <= 4 * max(few_s, NOISE_S)
+
+    assert any(grows_little() for _ in range(TRIES))

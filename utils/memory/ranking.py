@@ -3,7 +3,8 @@
 A vector finds what is meant, words find names, numbers and rare terms; an order by both finds more than either
 (benchmarks/README.md). The words are counted over the found rows alone, so this needs no index and works the same on
 every store, and there is no language in it: a text is compared by three letters at a time inside its words, by two
-characters at a time in Chinese, Japanese and Korean. Pure functions; the time grows linearly with the texts.
+characters at a time in Chinese, Japanese and Korean. Pure functions; the time grows linearly with the texts, up to a
+bound for all of them together, since it is spent on the loop.
 
 **What a shared piece counts** is the square of its rarity, ``ln((n + 1) / (df + 0.5))``, where ``df`` of the ``n``
 rows have it. **keyword_score** is the share of the query's whole weight that a row has: pieces that no row has count in
@@ -18,10 +19,10 @@ from __future__ import annotations
 import math
 import re
 import unicodedata
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from itertools import chain, zip_longest
-from operator import mul
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
@@ -30,10 +31,13 @@ if TYPE_CHECKING:
 KEYWORD_WEIGHT: Final = 1.5  # chosen on halves for tuning, benchmarks/README.md
 _QUERY_CHARS: Final = 600  # of longer queries the beginning gives the words
 _TEXT_CHARS: Final = 4_000  # of longer memories the beginning is compared
+_MOST_CHARS: Final = 120_000  # of all texts of one search; they take about 15 ms of everybody's time
 _SHORT_WORD: Final = 3  # letters; such words are mostly articles and the like
 _BEGINNING: Final = 5  # letters; what follows is mostly an ending
 _WITHOUT_SPACES: Final = "\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af\uf900-\ufaff"  # kana, han, hangul
 _WORD: Final = re.compile(f"[{_WITHOUT_SPACES}]+|[^\\W_{_WITHOUT_SPACES}]+")
+
+type _Piece = tuple[str, ...]  # of single characters, as zip gives them
 
 
 def by_similarity_and_keywords(query: str, rows: Sequence[Row]) -> list[Row]:
@@ -61,7 +65,8 @@ def nearest_in_turns(queries: Sequence[str], found: Sequence[Sequence[Row]], mos
     similar: dict[str, Row] = {}
     shares: dict[str, float] = {}
     for query, rows in zip(queries, found, strict=True):
-        for row, share in zip(rows, keyword_shares(query, [row.text for row in rows]), strict=True):
+        compared = keyword_shares(query, [row.text for row in rows], _MOST_CHARS // len(queries))
+        for row, share in zip(rows, compared, strict=True):
             shares[row.id] = max(share, shares.get(row.id, 0.0))
             if row.id not in similar or (row.score or 0.0) > (similar[row.id].score or 0.0):
                 similar[row.id] = row
@@ -88,22 +93,27 @@ def combined(similarities: Sequence[float], shares: Sequence[float]) -> list[flo
     ]
 
 
-def keyword_shares(query: str, texts: Sequence[str]) -> list[float]:
+def keyword_shares(query: str, texts: Sequence[str], most_chars: int = _MOST_CHARS) -> list[float]:
     """Which share of the query's words each text has, by weight, 0..1.
 
     Args:
         query: any text in any language.
         texts: what it is compared with, and over what rarity is counted.
+        most_chars: how many characters of all texts together are compared; where they have more, the beginnings of
+            the longest are.
     """
     pieces = _pieces(_folded(query, _QUERY_CHARS))
-    folded = [_folded(text, _TEXT_CHARS) for text in texts]
-    found = [[piece in text for text in folded] for piece in pieces]
-    weights = [_weight(sum(has), len(texts)) for has in found]
-    whole = sum(weights)
+    cut = _longest_compared([len(text) for text in texts], most_chars)
+    folded = [_folded(text, cut) for text in texts]
+    cut = _longest_compared([len(text) for text in folded], most_chars)  # folding can make a text longer
+    found = [_pieces_in(text[:cut], pieces) for text in folded]
+    having = Counter(chain.from_iterable(found))
+    weights = {piece: _weight(having[piece], len(texts)) for piece in pieces}
+    whole = math.fsum(weights.values())
     if whole <= 0.0:
         return [0.0] * len(texts)
-    # A text has some of the pieces: rounding must not make it more than all of them.
-    return [min(1.0, sum(map(mul, weights, has)) / whole) for has in zip(*found, strict=True)]
+    # A set has no order: fsum gives the same sum in any, so that texts with the same pieces stay equal.
+    return [math.fsum(weights[piece] for piece in has) / whole for has in found]
 
 
 def beginnings(query: str) -> list[str]:
@@ -134,15 +144,34 @@ def _folded(text: str, most: int) -> str:
     return unicodedata.normalize("NFKC", text).casefold()[:most]  # one character can become eighteen
 
 
-def _pieces(folded: str) -> list[str]:
-    """The different pieces of a text's words, in their order. A word too short for a piece is one itself where it is
-    a number; other such words are mostly articles, and would be found inside any longer one.
+def _longest_compared(lengths: Sequence[int], most_chars: int) -> int:
+    """How many characters of each text are compared, so that all together are at most ``most_chars``: short texts are
+    compared in the whole, the longer ones share what these leave.
     """
-    pieces: dict[str, None] = {}
+    left = most_chars
+    for place, length in enumerate(sorted(lengths)):
+        share = left // (len(lengths) - place)
+        if min(length, _TEXT_CHARS) > share:
+            return share
+        left -= min(length, _TEXT_CHARS)
+    return _TEXT_CHARS
+
+
+def _pieces_in(folded: str, pieces: frozenset[_Piece]) -> frozenset[_Piece]:
+    """Which of ``pieces`` a text has: one pass for each of their widths, however many they are."""
+    widths = {len(piece) for piece in pieces}
+    runs = (zip(*(folded[start:] for start in range(width)), strict=False) for width in widths)
+    return pieces.intersection(chain.from_iterable(runs))
+
+
+def _pieces(folded: str) -> frozenset[_Piece]:
+    """The different pieces of a text's words. A word too short for a piece is one itself where it is a number; other
+    such words are mostly articles, and would be found inside any longer one.
+    """
+    pieces: set[_Piece] = set()
     for word in _WORD.findall(folded):
         width = 2 if word[0] > "\u3000" else 3
         if len(word) < width and (width == 2 or word.isdecimal()):
-            pieces[word] = None
-        for start in range(len(word) - width + 1):
-            pieces[word[start : start + width]] = None
-    return list(pieces)
+            pieces.add(tuple(word))
+        pieces.update(tuple(word[start : start + width]) for start in range(len(word) - width + 1))
+    return frozenset(pieces)
