@@ -30,11 +30,14 @@ _ROLE_LABEL: Final = re.compile(
     r"[\"'`*]{0,3}\s?[:：]",
     re.IGNORECASE,
 )
-# How a user takes up what the assistant has just said.
+# How a user takes up what the assistant has just said. The word stands alone: "Right now I live in Rome" is no yes.
+_YES: Final = (
+    r"(?:yes|yeah|yep|right|correct|exactly|indeed|true|that(?:['’]s| is) (?:right|correct|true)|"
+    r"sim|isso(?: mesmo)?|exato|certo|correto|[对對][的啊呀]?|是的|[没沒][错錯]|正确|正確|"
+    r"はい|ええ|うん|そうです[ねよ]?|(?:その通り|正解)(?:です)?)"
+)
 _CONFIRMATION: Final = re.compile(
-    r"\W*(?:(?:yes|yeah|yep|right|correct|exactly|indeed|true|sim|isso|exato|certo|correto)\b|"
-    r"对|對|是的|没错|沒錯|正确|はい|ええ|うん|そうです|その通り|正解)",
-    re.IGNORECASE,
+    rf"\W*{_YES}(?:[ \t]{{0,3}}{_YES}){{0,3}}[ \t]{{0,3}}(?:[^\w \t'’-]|['’-](?!\w)|\Z)", re.IGNORECASE
 )
 
 # Secrets that have a form of their own. Each quantifier is bounded, so that a hostile text takes linear time.

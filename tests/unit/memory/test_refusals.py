@@ -127,6 +127,12 @@ def test_a_text_in_words_of_its_own_is_kept(user: str, assistant: str) -> None:
         ("你住在海边", "对，没错。"),
         ("海の近くに住んでいる", "はい、そうです。"),
         ("Você mora perto do mar", "Sim, isso mesmo."),
+        ("You live by the sea", "yes"),
+        ("You live by the sea", "Right - near the old pier"),
+        ("You live by the sea", "Yes that's right"),
+        ("你住在海边", "对的"),
+        ("海の近くに住んでいる", "はいそうですよ！"),
+        ("Você mora perto do mar", "Isso mesmo!"),
     ],
 )
 def test_what_the_user_takes_up_right_after_is_kept(claim: str, confirmation: str) -> None:
@@ -134,6 +140,24 @@ def test_what_the_user_takes_up_right_after_is_kept(claim: str, confirmation: st
     assert reason(claim, asked) == "assistant_words"
     assert reason(claim, [*asked, Turn("user", confirmation)]) is None
     assert reason(claim, [*asked, Turn("user", "What? No!")]) == "assistant_words"
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        "Right now I live in Rome",
+        "True crime bores me",
+        "True-crime series bore me",
+        "Correct me if I forget that I live in Rome",
+        "Certo dia me mudei para Roma",
+        "对不起，我住在罗马",
+        "对了，我住在罗马",
+        "うんざりです",
+    ],
+)
+def test_a_sentence_that_begins_like_a_confirmation_is_none(answer: str) -> None:
+    turns = [Turn("user", "Guess!"), Turn("assistant", "Lives in Oslo"), Turn("user", answer)]
+    assert reason("Lives in Oslo", turns) == "assistant_words"
 
 
 # -- secrets
