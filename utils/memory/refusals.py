@@ -52,12 +52,20 @@ _KEY: Final = re.compile(
     r"|-----BEGIN [A-Z ]{0,40}PRIVATE KEY-----"
     r"|\b[a-z][a-z0-9+.-]{1,20}://[^\s/:@]{0,100}:[^\s/@]{1,100}@"  # a password in a URL
 )
-# A password has no form of its own; told by its name before it and a digit in it, or it would be a common word.
+# A password has no form of its own; told by its name right before it and a digit in it, or it would be a common word.
+# What it is for may stand between ("the password for the router is"); "the password policy is 90days" names none.
+_UNITS: Final = (
+    r"(?:st|nd|rd|th|x|s|sec(?:ond)?s?|min(?:ute)?s?|h|hours?|days?|weeks?|months?|years?|"
+    r"char(?:acter)?s?|digits?|letters?|words?|times?|dias?|horas?|m[eê]s(?:es)?|anos?|d[íi]gitos?)"
+)
 _NAMED: Final = re.compile(
     r"(?:\b(?:password|passphrase|passcode|passwd|pwd|pin(?: code)?|cvv|cvc|senha|c[óo]digo de seguran[çc]a|"
     r"api[ _-]?key|secret key|access token|chave (?:de )?api)\b"
     r"|密码|密碼|口令|密钥|密鑰|パスワード|暗証番号|パスコード)"
-    r"[^\n。.!?！？]{0,40}?(?:[:：=]|\b(?:is|é)\b|是|为|為|は)\s{0,3}[\"'`「“]{0,2}(?P<value>[\x21-\x7e]{3,128})",
+    r"(?:[\"'`*」”]{1,3}|\s(?:number|code))?"
+    r"(?:\s?\([^()\n]{1,40}\)|\s(?:for|to|of|on|at|in|para|d[aeo])(?:\s[\w'’-]{1,30}){1,5}?)?"
+    r"\s{0,3}(?:(?:\b(?:is|é)\s{0,3})?[:：=]|\b(?:is|é)\b|就?是|[设設改]?[为為]|は)\*{0,2}\s{0,3}[\"'`「“]{0,2}"
+    rf"(?!\d{{1,4}}[ -]?{_UNITS}(?!\w))(?P<value>[\x21-\x7e]{{3,128}})",
     re.IGNORECASE,
 )
 _CARD: Final = re.compile(r"(?<!\d)\d(?:[ -]?\d){12,18}(?![ -]?\d)")

@@ -181,6 +181,14 @@ def test_a_sentence_that_begins_like_a_confirmation_is_none(answer: str) -> None
         "Wi-Fiのパスワードはhana2021です",
         "暗証番号は4821",
         "A senha do banco é Girassol#2291",
+        "The password for the home router is: 'hunter2'",
+        "The password is 2Fast4You",
+        "密码就是abc12345",
+        "**Password**: hunter2",
+        "**Password:** hunter2",
+        '{"password": "hunter2"}',
+        "API key (production) = 9fK2mQ7x",
+        "The PIN number of my new card is 4821",
     ],
 )
 def test_a_secret_is_told(text: str) -> None:
@@ -193,6 +201,12 @@ def test_a_secret_is_told(text: str) -> None:
     [
         "Uses a password manager",
         "Forgot the password",
+        "The password policy is 90days",
+        "The passcode to the play is 2nd act",
+        "The password is 12-character long",
+        "The password is 100 days old",
+        "The PIN he has for the club jacket is from 1994",
+        "Password reset on the new laptop: 2026-03-05",
         "Wants to be asked for the password every time",
         "经常忘记密码",
         "パスワードをよく忘れる",
