@@ -18,7 +18,7 @@ class ExtractLongTermMemory(tool_base.MemoryTool):
         params.Parameter("days_back", "limit", default=1, low=1, high=7),
         params.Parameter("conversations_limit", "limit", default=20, low=10, high=500),
         params.Parameter("max_tokens_per_conversation", "limit", default=64, low=1, high=200),
-        params.Parameter("time_budget", "limit", default=60, low=5),
+        params.Parameter("time_budget", "limit", default=60, low=5, high=1_440),
         params.RUN_ID,
     )
     outputs = {

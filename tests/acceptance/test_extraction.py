@@ -162,9 +162,9 @@ def look(plugin: Plugin, task_id: str) -> dict[str, Any]:
 def test_limits_are_cut_and_what_cannot_be_used_is_refused(one_plugin: Plugin, dify: StandInDify) -> None:
     dify.history.converse("ana", yesterday() + NOON_S, ("I live in Porto.", "Nice!"))
     asked = {"user_ids": "ana", "app_id": APP, "dify_base_url": dify.base_url, "dify_api_key": "app-stand-in"}
-    cut = one_plugin.call("extract_long_term_memory", **asked, days_back=30, conversations_limit=1)
+    cut = one_plugin.call("extract_long_term_memory", **asked, days_back=30, conversations_limit=1, time_budget=1e308)
     assert cut.status == "ACCEPTED" and "days_back = 7" in cut.envelope["messages"]
-    assert "conversations_limit = 10" in cut.envelope["messages"]
+    assert "conversations_limit = 10; time_budget = 1440" in cut.envelope["messages"]
     ended(one_plugin, cut.variables["task_id"])
     for changed, named in (
         ({"dify_base_url": "http://user:secret@127.0.0.1/v1"}, "dify_base_url"),
