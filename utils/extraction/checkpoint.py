@@ -79,18 +79,6 @@ class ConversationCheckpoint:
             deferred_messages=len(left),
         )
 
-    def taken_back(self, before: ConversationCheckpoint, messages: int) -> ConversationCheckpoint:
-        """The checkpoint when what was taken since ``before`` has failed for good: pending again in the next run.
-
-        Only right while nothing else was taken since ``before``: the caller waits for a chunk before it reads on.
-
-        Args:
-            before: the checkpoint from which this one was made.
-            messages: how many messages were taken, at least 1.
-        """
-        failed = (self.done - before.done) | before.pending | self.pending
-        return replace(before, pending=failed - before.done, deferred_messages=self.deferred_messages + messages)
-
     def without_pending(self) -> ConversationCheckpoint:
         """The checkpoint of a conversation that Dify no longer has: nothing of it is waited for."""
         return replace(self, done=self.done | self.pending, pending=NOTHING, deferred_messages=0)
