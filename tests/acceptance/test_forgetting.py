@@ -128,6 +128,20 @@ def test_deleted_memories_take_what_was_recorded_of_their_recalls_along(plugin: 
     assert past.recalled() == 0
 
 
+def test_a_search_that_came_too_late_strengthens_nothing(plugin: Plugin, database: Database, past: Past) -> None:
+    with psycopg.connect(database.uri) as connection:
+        connection.execute("LOCK TABLE mem0_dify.recalls IN ACCESS EXCLUSIVE MODE")
+        late = plugin.call(
+            "search_memory", user_id="alice", query="Has a new bicycle", top_k=1, include_retention=True, timeout=3
+        )
+        assert late.status == "TIMEOUT"
+    found = plugin.call("search_memory", user_id="alice", query="Is allergic to peanuts", top_k=1)
+    peanuts = found.results[0]["id"]
+    # Recalls are recorded in the order in which they came: the late one's would be there by then.
+    wait_until(lambda: past.rows("SELECT 1 FROM mem0_dify.recalls WHERE memory_id = %s", peanuts) != [])
+    assert past.recalled() == 1
+
+
 def test_what_takes_longer_goes_on_in_the_background(plugin: Plugin, database: Database, past: Past) -> None:
     with psycopg.connect(database.uri) as connection:
         connection.execute("LOCK TABLE mem0 IN SHARE ROW EXCLUSIVE MODE")

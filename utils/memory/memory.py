@@ -157,8 +157,9 @@ class Memory:
             else:
                 rows = await found
                 pending, failed = asked.answer or await self._counts(owner.user_id)
-            after_answer(partial(self._recall_log.add, owner.user_id, rows))
             known = await self._recalls(owner.user_id, rows) if with_recalls else None
+            # Last: a search that is cut off while it still waits has shown nothing, and must strengthen nothing.
+            after_answer(partial(self._recall_log.add, owner.user_id, rows))
             return Page(rows, len(rows), pending, failed, known)
 
     async def page(self, owner: Owner, *, limit: int, offset: int, given_filters: Mapping[str, Any] | None) -> Page:
