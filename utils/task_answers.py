@@ -96,7 +96,10 @@ def write_answer(write_id: str, found: tuple[WriteState, bool] | None, language:
         raise NotFound("error_task_not_found", task_id=write_id)
     fields = report.write_fields(write_id, *found, language)
     key = "result_write_state_reason" if fields["error"] else "result_write_state"
-    return Answer(fields, key, {"task_id": write_id, "state": fields["task_status"], "reason": fields["error"]}, fields)
+    params = {"task_id": write_id, "state": fields["task_status"], "reason": fields["error"]}
+    counts = fields["final_report"]
+    notes = [("result_forgotten", counts)] if "deleted_count" in counts else []
+    return Answer(fields, key, params, fields, notes=notes)
 
 
 def checkpoint_answer(found: Checkpoint) -> Answer:

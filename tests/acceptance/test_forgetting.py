@@ -151,6 +151,9 @@ def test_what_takes_longer_goes_on_in_the_background(plugin: Plugin, database: D
         under_way = plugin.call("check_extraction_status", task_id=task_id)
         assert under_way.variables["task_status"] in ("queued", "running")
     plugin.drain("alice")
-    assert plugin.call("check_extraction_status", task_id=task_id).variables["task_status"] == "completed"
+    done = plugin.call("check_extraction_status", task_id=task_id)
+    assert done.variables["task_status"] == "completed"
+    assert done.variables["final_report"] == dict(zip(COUNTS, (2, 2, 0, 0), strict=True))
+    assert "Memories forgotten: 2, kept: 2." in done.text
     [(status, result)] = past.rows("SELECT status, result FROM mem0_dify.writes WHERE id = %s", task_id)
     assert status == "done" and result == dict(zip(COUNTS, (2, 2, 0, 0), strict=True))

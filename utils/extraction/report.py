@@ -94,7 +94,7 @@ def task_fields(state: TaskState, parts: Sequence[UserPart], language: str) -> d
 
 
 def write_fields(write_id: str, state: WriteState, in_work: bool, language: str) -> dict[str, Any]:
-    """What ``check_extraction_status`` answers of an accepted write."""
+    """What ``check_extraction_status`` answers of an accepted write; ``final_report`` has the counts of its result."""
     status = {DONE: COMPLETED, PENDING: RUNNING if in_work else QUEUED}.get(state.status, state.status)
     return {
         "task_id": write_id,
@@ -104,6 +104,7 @@ def write_fields(write_id: str, state: WriteState, in_work: bool, language: str)
         "started_at": local_time(state.created_at),
         "updated_at": local_time(state.finished_at or state.created_at),
         "error": stored_sentence(state.error, language) if state.error else "",
+        "final_report": {name: count for name, count in (state.result or {}).items() if isinstance(count, int)},
     }
 
 
