@@ -11,7 +11,7 @@ class ExtractLongTermMemory(tool_base.MemoryTool):
     """``extract_long_term_memory``: begins a task for many users; in synchronous mode it is waited for."""
 
     parameters = (
-        params.Parameter("user_ids", "text", required=True, high=params.MAX_USER_IDS_CHARS),
+        params.Parameter("user_ids", "id_list", required=True, high=params.MAX_USER_IDS_CHARS),
         params.Parameter("app_id", "id", required=True),
         params.Parameter("dify_base_url", "text", required=True, high=2_000),
         params.Parameter("dify_api_key", "text", required=True, high=2_000),

@@ -22,7 +22,9 @@ from utils.stores.protocol import RESERVED_KEYS
 
 _log = logging.getLogger(__name__)
 
-Kind = Literal["text", "id", "trace", "boolean", "integer", "number", "limit", "metadata", "filters", "timeout"]
+Kind = Literal[
+    "text", "id", "id_list", "trace", "boolean", "integer", "number", "limit", "metadata", "filters", "timeout"
+]
 
 MAX_ID_CHARS: Final = 512
 MAX_MESSAGE_CHARS: Final = 200_000  # a message pair of that size still fits the context of today's large models
@@ -37,8 +39,8 @@ class Parameter:
 
     Attributes:
         name: as in the yaml.
-        kind: what it holds; ``id`` is a scope or memory id, ``trace`` the run id, ``timeout`` seconds (read by the
-            frame), ``limit`` a number that is cut to its range instead of refused.
+        kind: what it holds; ``id`` is a scope or memory id, ``id_list`` the text of a list or a list, ``trace`` the run
+            id, ``timeout`` seconds (read by the frame), ``limit`` a number that is cut to its range instead of refused.
         required: a missing or blank value is an error.
         default: what an absent optional parameter becomes.
         low: smallest number allowed.
@@ -118,6 +120,11 @@ def _id(parameter: Parameter, given: Any) -> str:
     if value == "*" or _storable(given) != given or len(f"{given}.".splitlines()) > 1:
         raise InvalidInput("param_bad_id", name=parameter.name)
     return value
+
+
+def _id_list(parameter: Parameter, given: Any) -> str | list[Any]:
+    """The text, or a list that is parsed already as it is: the operation reads both (``checked_id`` is for its ids)."""
+    return given if isinstance(given, list) else _text(parameter, given)
 
 
 def trace_id(given: Mapping[str, Any]) -> str:
@@ -256,6 +263,7 @@ def _timeout(parameter: Parameter, given: Any) -> float:
 _READERS: Final[dict[str, Callable[[Parameter, Any], Any]]] = {
     "text": _text,
     "id": _id,
+    "id_list": _id_list,
     "trace": _trace,
     "boolean": _boolean,
     "integer": _integer,

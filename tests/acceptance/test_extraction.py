@@ -171,6 +171,8 @@ def test_limits_are_cut_and_what_cannot_be_used_is_refused(one_plugin: Plugin, d
         ({"dify_base_url": dify.base_url.removesuffix("/v1")}, "dify_base_url"),
         ({"user_ids": " , "}, "user_ids"),
         ({"user_ids": '["*"]'}, "user_ids"),
+        ({"user_ids": []}, "user_ids"),
+        ({"user_ids": ["ana", {}]}, "user_ids"),
         ({"days_back": "soon"}, "days_back"),
         ({"dify_api_key": ""}, "dify_api_key"),
     ):
@@ -178,6 +180,13 @@ def test_limits_are_cut_and_what_cannot_be_used_is_refused(one_plugin: Plugin, d
         assert refused.status == "ERROR" and named in refused.envelope["messages"], changed
         assert "secret" not in refused.envelope["messages"]
     assert one_plugin.call("check_extraction_status", task_id="extract_none").status == "NOT_FOUND"
+
+
+def test_user_ids_may_be_a_list_already(one_plugin: Plugin, dify: StandInDify) -> None:
+    asked = {"app_id": APP, "dify_base_url": dify.base_url, "dify_api_key": "app-stand-in"}
+    listed = one_plugin.call("extract_long_term_memory", user_ids=["ana", "ben", " ana "], **asked)
+    assert (listed.status, listed.variables["user_count"]) == ("ACCEPTED", 2)
+    ended(one_plugin, listed.variables["task_id"])
 
 
 def test_an_accepted_write_can_be_asked_about(one_plugin: Plugin, stand_in_model: StandInModel) -> None:

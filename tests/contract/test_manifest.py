@@ -28,7 +28,7 @@ PROVIDER_TAGS: Final = {
 MANIFEST_TAGS: Final = (PROVIDER_TAGS - {"rag"}) | {"agent", "trigger"}
 FORM_TYPES: Final = {"secret-input", "text-input", "select", "boolean"}
 YAML_TYPES: Final = {
-    "text": "string", "id": "string", "trace": "string", "metadata": "string", "filters": "string",
+    "text": "string", "id": "string", "id_list": "string", "trace": "string", "metadata": "string", "filters": "string",
     "boolean": "boolean", "integer": "number", "number": "number", "limit": "number", "timeout": "number",
 }  # fmt: skip
 STATUSES: Final = ["SUCCESS", "ERROR", "TIMEOUT", "OVERLOAD", "NOT_FOUND"]

@@ -26,6 +26,7 @@ DECLARED = (
     params.Parameter("top_k", "integer", default=5, low=1, high=100),
     params.Parameter("threshold", "number", low=0, high=1),
     params.RUN_ID,
+    params.Parameter("user_ids", "id_list"),
     params.timeout(5),
 )
 

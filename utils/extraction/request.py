@@ -57,25 +57,28 @@ def range_before(today: date, days_back: int) -> tuple[int, int]:
     return int(first.timestamp()), int(datetime.combine(today, time.min).timestamp())
 
 
-def parse_user_ids(given: str) -> list[str]:
-    """User ids from a JSON list or a comma-separated text; the order is kept, and each is there once.
+def parse_user_ids(given: str | list[Any]) -> list[str]:
+    """User ids from a list, its JSON or a comma-separated text; the order is kept, and each is there once.
 
     Raises:
         InvalidInput: there is none, there are too many, or the list is no list of texts.
     """
-    text = given.strip()
-    if text.startswith("["):
-        try:
-            listed = json.loads(text)
-        except (ValueError, RecursionError) as exc:
-            raise InvalidInput("param_bad_user_ids", name="user_ids") from exc
-        if not all(isinstance(one, str | int) and not isinstance(one, bool) for one in listed):
-            raise InvalidInput("param_bad_user_ids", name="user_ids")
-    else:
-        listed = text.split(",")
+    listed = given if isinstance(given, list) else _listed(given.strip())
+    if not all(isinstance(one, str | int) and not isinstance(one, bool) for one in listed):
+        raise InvalidInput("param_bad_user_ids", name="user_ids")
     found = list(dict.fromkeys(user_id for one in listed if (user_id := str(one).strip())))
     if not found:
         raise InvalidInput("param_blank", name="user_ids")
     if len(found) > MOST_USERS:
         raise InvalidInput("param_too_many_users", name="user_ids", limit=MOST_USERS)
     return found
+
+
+def _listed(text: str) -> list[Any]:
+    if not text.startswith("["):
+        return text.split(",")
+    try:
+        listed: list[Any] = json.loads(text)
+    except (ValueError, RecursionError) as exc:
+        raise InvalidInput("param_bad_user_ids", name="user_ids") from exc
+    return listed
