@@ -16,7 +16,7 @@ from typing import Any, Final, NamedTuple
 
 from benchmarks import memories, timing
 from benchmarks.report import Aim, Figure, Report, run_from_command_line
-from benchmarks.setting import Plugin, Setting, setting
+from benchmarks.setting import Plugin, Setting, UnexpectedAnswer, setting
 from playground.dify_app import History, StandInDify
 from utils.extraction.request import range_before
 from utils.runtime.credential_set import EXTRACTION_MAX_CONCURRENT_USERS
@@ -25,9 +25,10 @@ _APP: Final = "benchmark-app"
 _MODEL_S: Final = 1.0
 _DAY_S: Final = 86_400
 _POLL_S: Final = 0.1
-_WATCH_S: Final = 0.05
 _LEAST_OF_IDEAL: Final = 0.9
 _MOST_OF_ALONE: Final = 1.3
+# An answer with a fact for each of a thousand messages is one that the plugin refuses.
+_TURNS_PER_FACT: Final = 50
 _numbers: Final = itertools.count()
 
 
@@ -46,8 +47,8 @@ def measure(size: Size) -> Report:
     with setting() as environment, environment.plugin() as plugin:
         memories.store(plugin, 50)
         _pace(environment, plugin, size, report)
-        _long_conversation(environment, plugin, size, report)
-        _long_histories(environment, plugin, size, report)
+        _long_conversation(plugin, size, report)
+        _long_histories(plugin, size, report)
     return report
 
 
@@ -78,55 +79,59 @@ def _pace(environment: Setting, plugin: Plugin, size: Size, report: Report) -> N
     report.figures.append(Figure("search beside it, p95", "ms", beside[0].p95_ms, alone.p95_ms, ratio, aim))
 
 
-def _long_conversation(environment: Setting, plugin: Plugin, size: Size, report: Report) -> None:
+def _long_conversation(plugin: Plugin, size: Size, report: Report) -> None:
     """The memory that one conversation of very many messages takes."""
     history = History("long")
     _converse(history, "talker", size.messages, at=3600)
-    before, largest, done = plugin.rss_mib(), [0.0], threading.Event()
-
-    def watch() -> None:
-        while not done.wait(_WATCH_S):
-            largest[0] = max(largest[0], plugin.rss_mib())
-
-    watcher = threading.Thread(target=watch)
-    watcher.start()
-    with StandInDify(history) as dify:
+    before_mib = plugin.rss_mib()
+    with StandInDify(history) as dify, plugin.largest_rss_mib() as largest_mib:
         state = _ended(plugin, _start(plugin, dify, ["talker"]))
-    done.set()
-    watcher.join()
-    name = f"memory for a conversation of {size.messages} messages, on top of {before:.0f} MiB"
-    report.figures.append(Figure(name, "MiB", max(0.0, largest[0] - before)))
+    name = f"memory for a conversation of {size.messages} messages, on top of {before_mib:.0f} MiB"
+    report.figures.append(Figure(name, "MiB", largest_mib[0] - before_mib))
     report.notes.append(f"of it {state['processed_messages']} messages were taken in {state['duration_seconds']:.1f} s")
 
 
-def _long_histories(environment: Setting, plugin: Plugin, size: Size, report: Report) -> None:
-    """How long a run takes where only one day is new, by how many days of history lie before it."""
+def _long_histories(plugin: Plugin, size: Size, report: Report) -> None:
+    """How long a run takes where only one day is new, by how many days of history lie before it, read already."""
     shortest_s = None
     for days in size.histories:
-        history, user = History(f"days-{days}"), f"days-{days}"
-        for day in range(days):
-            for number in range(5):
-                _converse(history, user, 5, at=-day * _DAY_S + 3600 * (number + 1))
-        with StandInDify(history) as dify:
-            took_s = _ended(plugin, _start(plugin, dify, [user]))["duration_seconds"]
+        took_s = min(_with_one_new_day(plugin, f"days-{days}-{attempt}", days) for attempt in range(3))
         shortest_s = shortest_s or took_s
         name = f"run with one new day after {days} days"
         report.figures.append(Figure(name, "s", took_s, shortest_s, took_s / max(shortest_s, 0.001)))
 
 
+def _with_one_new_day(plugin: Plugin, user: str, days: int) -> float:
+    """Seconds of the run that finds one new day; of the days before, those that a run may ask for have been read."""
+    history = History(user)
+    for day in range(1, days):
+        _converse_all_day(history, user, -day)
+    with StandInDify(history) as dify:
+        _ended(plugin, _start(plugin, dify, [user], days_back=7))
+        _converse_all_day(history, user, 0)
+        return float(_ended(plugin, _start(plugin, dify, [user]))["duration_seconds"])
+
+
+def _converse_all_day(history: History, user: str, day: int) -> None:
+    for number in range(5):
+        _converse(history, user, 5, at=day * _DAY_S + 3600 * (number + 1))
+
+
 def _converse(history: History, user: str, turns: int, *, at: int) -> None:
+    """A conversation from ``at`` seconds after yesterday began; its first turn states a fact, and each fiftieth."""
     begin = range_before(date.today(), 1)[0] + at
     made = history.converse(user, begin)
     every_s = min(30.0, 20 * 3600 / turns)
     for turn in range(turns):
-        history.say(made.id, begin + turn * every_s, f"I like hobby{next(_numbers)}.", "Good to know.")
+        said = f"I like hobby{next(_numbers)}." if turn % _TURNS_PER_FACT == 0 else "What do you think?"
+        history.say(made.id, begin + turn * every_s, said, f"Well, that depends, number {turn}.")
 
 
 def _searches(count: int) -> list[dict[str, Any]]:
     return [{"user_id": memories.SEARCHER, "query": memories.text(number % 50), "top_k": 5} for number in range(count)]
 
 
-def _start(plugin: Plugin, dify: StandInDify, users: Sequence[str]) -> str:
+def _start(plugin: Plugin, dify: StandInDify, users: Sequence[str], **more: Any) -> str:
     answer = plugin.call(
         "extract_long_term_memory",
         status="ACCEPTED",
@@ -136,6 +141,7 @@ def _start(plugin: Plugin, dify: StandInDify, users: Sequence[str]) -> str:
         dify_api_key=dify.control.settings.accepted_key,
         conversations_limit=500,
         max_tokens_per_conversation=200,
+        **more,
     )
     return str(answer.variables["task_id"])
 
@@ -144,6 +150,8 @@ def _ended(plugin: Plugin, task_id: str) -> dict[str, Any]:
     while True:
         state = plugin.call("check_extraction_status", task_id=task_id).variables
         if state["task_status"] in ("completed", "failed"):
+            if state["final_report"]["status"] != "SUCCESS":
+                raise UnexpectedAnswer(str(state["final_report"])[:2_000])
             return dict(state)
         time.sleep(_POLL_S)
 

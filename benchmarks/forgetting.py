@@ -9,10 +9,7 @@ to be, so that what differs is the recall log's work. ``--short`` is for a tenth
 from __future__ import annotations
 
 import statistics
-import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any, Final, NamedTuple
 
 import psutil
@@ -23,7 +20,6 @@ from benchmarks.setting import Plugin, Setting, setting
 
 _OWNER: Final = "keeper"
 _MIB: Final = 2**20
-_WATCH_S: Final = 0.05
 # Half of the rows are two years old, half a day; a tenth of the old ones was recalled lately. Vectors are the first's.
 _FILL: Final = """
 INSERT INTO mem0 SELECT gen_random_uuid(), vector, payload || jsonb_build_object('created_at',
@@ -62,7 +58,7 @@ def _forgetting(environment: Setting, plugin: Plugin, size: Size, report: Report
     environment.state.execute(b"VACUUM ANALYZE mem0")
     for name, asked in (("dry run", {"dry_run": True}), ("real run", {})):
         before_mib = plugin.rss_mib()
-        with _largest(plugin) as largest_mib:
+        with plugin.largest_rss_mib() as largest_mib:
             started = time.perf_counter()
             answer = plugin.submit("forget_memories", user_id=_OWNER, timeout=280, **asked).result()
             plugin.drain()
@@ -71,22 +67,6 @@ def _forgetting(environment: Setting, plugin: Plugin, size: Size, report: Report
         grown_mib = largest_mib[0] - before_mib
         report.figures.append(Figure(f"{name}: memory on top of {before_mib:.0f} MiB", "MiB", grown_mib))
         report.notes.append(f"{name} of {size.rows} memories: {answer.text.splitlines()[0]}")
-
-
-@contextmanager
-def _largest(plugin: Plugin) -> Iterator[list[float]]:
-    """The most resident memory of the process while the block runs, in MiB."""
-    largest, done = [plugin.rss_mib()], threading.Event()
-
-    def watch() -> None:
-        while not done.wait(_WATCH_S):
-            largest[0] = max(largest[0], plugin.rss_mib())
-
-    watcher = threading.Thread(target=watch)
-    watcher.start()
-    yield largest
-    done.set()
-    watcher.join()
 
 
 def _recall_log(plugin: Plugin, size: Size, report: Report) -> None:

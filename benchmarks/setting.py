@@ -31,6 +31,7 @@ from playground.postgres import PostgresServer
 from playground.stand_in_model.process import StandInProcess
 
 _POLL_S: Final = 0.002
+_WATCH_S: Final = 0.02
 _DRAIN_S: Final = 180.0
 _MIB: Final = 2**20
 _PENDING: Final = "SELECT count(*) FROM mem0_dify.writes WHERE status = 'pending'"
@@ -114,6 +115,23 @@ class Plugin:
     def rss_mib(self) -> float:
         """Resident memory in MiB."""
         return self.process.rss_bytes() / _MIB
+
+    @contextmanager
+    def largest_rss_mib(self) -> Iterator[list[float]]:
+        """The most resident memory while the block runs, in MiB, as the one item of a list."""
+        largest, over = [self.rss_mib()], threading.Event()
+
+        def watch() -> None:
+            while not over.wait(_WATCH_S):
+                largest[0] = max(largest[0], self.rss_mib())
+
+        watcher = threading.Thread(target=watch)
+        watcher.start()
+        try:
+            yield largest
+        finally:
+            over.set()
+            watcher.join()
 
 
 def expect(answer: Invocation, status: str) -> Invocation:
