@@ -40,7 +40,7 @@ def settings(endpoint: ScriptedEndpoint, database: Database) -> Settings:
 async def memory(settings: Settings) -> AsyncIterator[Memory]:
     """The memory of a credential set that beats every 20 ms, which no form would take."""
     opened = CredentialSet(settings, Places())
-    yield await opened.memory()
+    yield (await opened.opened()).memory
     await opened.close(1.0)
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import atexit
 import io
+import logging
 import sys
 from collections import deque
 from typing import TextIO
@@ -61,8 +62,18 @@ class BatchedOutput(io.TextIOBase):
 
 
 def install() -> BatchedOutput:
-    """Put a :class:`BatchedOutput` in the place of ``sys.stdout``; what waits at the end of the process is sent."""
-    output = BatchedOutput(sys.stdout)
+    """Put a :class:`BatchedOutput` in the place of ``sys.stdout``; what waits at the end of the process is sent.
+
+    The SDK's log handlers hold the old one. They get the new one, too: a second way to the same pipe would let a log
+    line overtake the plugin's first message, or fall between the two pieces of another.
+    """
+    stdout = sys.stdout
+    output = BatchedOutput(stdout)
     sys.stdout = output
+    named = [each for each in logging.root.manager.loggerDict.values() if isinstance(each, logging.Logger)]
+    for logger in (logging.root, *named):
+        for handler in logger.handlers:
+            if isinstance(handler, logging.StreamHandler) and handler.stream is stdout:
+                handler.setStream(output)
     atexit.register(output.send)
     return output
