@@ -34,7 +34,7 @@ class OneLoop:
     def call(self, _credentials: Any, operation: Any, *, timeout_s: Any, after: AfterAnswer) -> Any:
         async def run() -> Any:
             after_answer.current.set(after)
-            return await operation(None)
+            return await operation(SimpleNamespace(memory=None, extraction=None))
 
         return LOOP.submit(run()).result(timeout_s)
 
