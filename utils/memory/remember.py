@@ -211,12 +211,14 @@ def _new_id(write_id: str, text: str) -> str:
 
 
 def _add(memory_id: str, text: str, request: Add | Chunk, metadata: Mapping[str, Any]) -> Change:
+    # An UPDATE that is added after all came without a type, and every memory of a conversation has one (SPEC 5).
+    typed = {"memory_subtype": "semantic", **metadata} if isinstance(request, Chunk) else dict(metadata)
     return Change(
         "ADD",
         memory_id,
         text[:MAX_MEMORY_CHARS],
         None,
-        dict(metadata),
+        typed,
         request.at,
         request.at,
         request.agent_id,

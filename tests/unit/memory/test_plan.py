@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from utils.memory import remember
 from utils.memory.answers import ProposedChange
 from utils.memory.plan import Change, Plan
-from utils.memory.requests import Add, Delete, DeleteAll, Update, WriteRequest, read
+from utils.memory.requests import Add, Chunk, Delete, DeleteAll, Said, Update, WriteRequest, read
 from utils.stores.protocol import Row
 
 AT = "2026-01-02T03:04:05+00:00"
@@ -93,6 +93,14 @@ def test_a_memory_the_model_saw_the_beginning_of_is_not_replaced() -> None:
     replaced = (answered("UPDATE", "lives in Rome", "0"), answered("UPDATE", "likes coffee", "1"))
     changes = reconciled(*replaced, offered=offered, cut_ids={"0"})
     assert [(change.event, change.text) for change in changes] == [("ADD", "lives in Rome"), ("UPDATE", "likes coffee")]
+
+
+def test_what_a_conversation_adds_has_a_type_also_where_the_model_meant_to_update() -> None:
+    chunk = Chunk(at=AT, agent_id="app", conversation_id="c", said=[Said("m", int(NOW.timestamp()), "I moved", "")])
+    offered = {"0": stored("lives in Oslo")}
+    plan = remember.reconcile([answered("UPDATE", "lives in Rome", "0")], offered, chunk, "write-1", NOW, {"0"})
+    [change] = plan.changes
+    assert (change.event, change.metadata["memory_subtype"]) == ("ADD", "semantic")
 
 
 def test_a_text_that_is_stored_already_changes_nothing() -> None:
