@@ -104,7 +104,8 @@ Answer with one JSON object of this shape and nothing else. It is an example: wr
 """
 # Placeholders and no facts: small models store whatever an example says, as the user's (an allergy, of all things). The
 # DELETE stays concrete and has a line of its own: small models forget what they are told to only as they see it done.
-# UPDATE and DELETE are shown only where there is a memory: they write what they see, also without one, and it is lost.
+# That line is shown only where there is a memory: without one they wrote every fact as an UPDATE of memory 0, and with
+# no UPDATE in the example they copied whole lines with their role instead.
 _ADDED: Final = '{"event": "ADD", "text": "<new fact>"}'
 _ADDED_OF_A_TYPE: Final = """\
 {"event": "ADD", "type": "semantic", "text": "<new fact>"}, {"event": "ADD", "type": "episodic", "text": \
@@ -180,9 +181,8 @@ def corrected(messages: Sequence[dict[str, str]], answer: str, problem: str) -> 
 
 def _rules(kinds: str, added: str, offered: Sequence[Offered]) -> str:
     """The system message, without the caller's own instructions."""
-    if not offered:
-        return f'{_TASK}{kinds}{_SHAPE}{{"memory": [{added}]}}\n{_NOTHING}'
-    return f'{_TASK}{kinds}{_CHANGES}{_SHAPE}{{"memory": [{added}{_CHANGED}]}}\n{_FORGOTTEN}{_NOTHING}'
+    forgotten = _FORGOTTEN if offered else ""
+    return f'{_TASK}{kinds}{_CHANGES}{_SHAPE}{{"memory": [{added}{_CHANGED}]}}\n{forgotten}{_NOTHING}'
 
 
 def _request(
