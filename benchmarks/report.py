@@ -15,7 +15,7 @@ import psutil
 from rich.console import Console
 from rich.table import Table
 
-_DIGITS: Final[Mapping[str, int]] = {"ms": 2, "/s": 0, "/min": 1, "s": 2, "MiB": 0, "calls": 2, "x": 2}
+_DIGITS: Final[Mapping[str, int]] = {"ms": 2, "/s": 0, "/min": 1, "s": 2, "MiB": 0, "calls": 2, "x": 2, "%": 1}
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +39,7 @@ class Figure:
 
     Attributes:
         name: what was measured.
-        unit: ``ms``, ``s``, ``/s``, ``/min``, ``MiB``, ``calls`` or ``x`` (times).
+        unit: ``ms``, ``s``, ``/s``, ``/min``, ``MiB``, ``calls``, ``%`` or ``x`` (times).
         plugin: the plugin's figure.
         reference: what it is compared with: mem0's figure, or the plugin's own under other conditions.
         ratio: plugin to reference.

@@ -11,6 +11,7 @@ class CheckExtractionStatus(tool_base.MemoryTool):
     parameters = (params.Parameter("task_id", "id", required=True),)
     outputs = task_answers.STATUS_OUTPUTS
     part = "extraction"
+    share = 0.75  # searches and adds go first
 
     async def run(self, extraction: Any, given: dict[str, Any]) -> results.Answer:
         """Look it up."""

@@ -31,6 +31,7 @@ class ExtractLongTermMemory(tool_base.MemoryTool):
         "mode": "",
     }
     part = "extraction"
+    share = 0.75  # searches and adds go first
 
     async def run(self, extraction: Any, given: dict[str, Any]) -> results.Answer:
         """Begin the task."""

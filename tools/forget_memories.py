@@ -18,6 +18,7 @@ class ForgetMemories(tool_base.MemoryTool):
     )
     outputs = {"task_id": "", "truncated": False}
     longest_timeout_s = 280.0  # the SDK gives a request 300 s
+    share = 0.75  # searches and adds go first
 
     async def run(self, memory: Any, given: dict[str, Any]) -> results.Answer:
         """Forget, or show what would be forgotten."""

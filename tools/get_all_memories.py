@@ -20,6 +20,7 @@ class GetAllMemories(tool_base.MemoryTool):
     )
     outputs = {"total": 0, "pending_writes": 0, "failed_writes": 0, "next_offset": 0, "truncated": False}
     empty = []
+    share = 0.75  # searches and adds go first
 
     async def run(self, memory: Any, given: dict[str, Any]) -> results.Answer:
         """List within the user's (and agent's) memories."""

@@ -19,6 +19,7 @@ class GetMemoryHistory(tool_base.MemoryTool):
     )
     outputs = {"total": 0, "next_offset": 0, "truncated": False}
     empty = []
+    share = 0.75  # searches and adds go first
 
     async def run(self, memory: Any, given: dict[str, Any]) -> results.Answer:
         """Get one page of it."""

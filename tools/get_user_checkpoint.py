@@ -19,6 +19,7 @@ class GetUserCheckpoint(tool_base.MemoryTool):
         "updated_at": "",
     }
     part = "extraction"
+    share = 0.75  # searches and adds go first
 
     async def run(self, extraction: Any, given: dict[str, Any]) -> results.Answer:
         """Look it up."""

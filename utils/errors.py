@@ -85,7 +85,7 @@ class NotFound(PluginError):
 
 
 class Overloaded(PluginError):
-    """The lane already has as many pending operations as its guard allows."""
+    """As many operations are pending as a lane's guard allows, or more calls come than the process can carry."""
 
     code = "overloaded"
     status = "OVERLOAD"

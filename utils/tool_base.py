@@ -43,6 +43,7 @@ class MemoryTool(Tool):
         outputs: the variables it sends beside ``status``, ``messages`` and ``results``, with their values on failure.
         empty: ``results`` on failure.
         longest_timeout_s: the most a caller may ask for.
+        share: of the calls that the process can carry; what can wait better is refused sooner.
         part: whose operation it is: ``memory`` or ``extraction``, as the credentials open them.
     """
 
@@ -50,6 +51,7 @@ class MemoryTool(Tool):
     outputs: ClassVar[Mapping[str, Any]] = {}
     empty: ClassVar[Any] = None
     longest_timeout_s: ClassVar[float] = MAX_REQUEST_TIMEOUT_S
+    share: ClassVar[float] = 1.0
     part: ClassVar[str] = "memory"
 
     @abstractmethod
@@ -93,6 +95,7 @@ class MemoryTool(Tool):
             lambda opened: self.run(getattr(opened, self.part), given),
             timeout_s=None if synchronous else self._timeout_s(given),
             after=after,
+            share=self.share,
         )
 
     def _timeout_s(self, given: Mapping[str, Any]) -> float:

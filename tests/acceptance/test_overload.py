@@ -1,8 +1,12 @@
-"""The overload guard, through the process: reads and writes are counted apart, and refused at once."""
+"""The overload guard, through the process: reads and writes are counted apart, and refused at once; and whatever a set
+may have under way, the process takes in no more than it can carry.
+"""
 
 from __future__ import annotations
 
-from concurrent.futures import as_completed
+import json
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from itertools import islice
 from typing import Any
 
@@ -11,6 +15,7 @@ from playground.stand_in_model import StandInModel
 from tests.plugin import Plugin, checked
 
 WIDTH = 2
+CONGESTED = "The plugin has more to do than it can carry. Try again in a moment."
 MOST_PENDING = 2 * WIDTH  # SPEC 4
 
 
@@ -48,3 +53,27 @@ def test_writes_beyond_the_guard_are_refused_and_reads_are_not(
     stand_in_model.control.set(held_endpoints=[])
     plugin.drain("alice", "bob")
     assert (plugin.texts("alice"), plugin.texts("bob")) == (notes, [])
+
+
+def test_more_than_the_process_can_carry_is_refused_and_nothing_fails(
+    module_process: PluginProcess, collection_credentials: dict[str, Any]
+) -> None:
+    """Two hundred callers, each with the next call when the last was answered; the set would let all in."""
+    block = json.loads(collection_credentials["local_vector_db_json_secret"])
+    block["config"]["pool_max_waiting"] = 400
+    roomy = {"local_vector_db_json_secret": json.dumps(block), "max_concurrent_memory_operations": "400"}
+    plugin = Plugin(module_process, {**collection_credentials, **roomy})
+    plugin.accept("alice", "I like tea.", infer=False)
+    plugin.drain("alice")
+    numbers = iter(range(2_000))
+
+    def calling(_: int) -> list[tuple[str, str]]:
+        answers = (checked(plugin.call("search_memory", user_id="alice", query=f"tea {number}")) for number in numbers)
+        return [(answer.status, answer.envelope["messages"]) for answer in answers]
+
+    with ThreadPoolExecutor(200) as callers:
+        answers = [answer for answered in callers.map(calling, range(200)) for answer in answered]
+    statuses = Counter(status for status, _ in answers)
+    assert set(statuses) == {"SUCCESS", "OVERLOAD"}, statuses
+    assert {said for status, said in answers if status == "OVERLOAD"} == {CONGESTED}
+    assert plugin.call("search_memory", user_id="alice", query="tea").status == "SUCCESS"

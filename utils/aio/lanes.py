@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Final
 
+from utils.aio import congestion
 from utils.aio.blocking import ThreadPool, use_pool
 from utils.errors import Overloaded
 
@@ -50,6 +51,7 @@ class Lane:
                 use_pool(self._pool)
                 yield
         finally:
+            congestion.leave_place()
             self.pending -= 1
             if self.pending == 0:
                 self._empty.set()

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Final, cast
 
 from sqlalchemy import Connection
 
+from utils.aio import congestion
 from utils.config.state_location import PostgresLocation
 from utils.errors import CannotList, ServiceUnavailable, TimedOut
 from utils.memory import remember
@@ -42,6 +43,7 @@ _BATCH: Final = 200  # memories deleted between two commits of a delete_all
 _SHORTEST_WAIT_S: Final = 3.0  # for deletions to be seen, of a store that promises them sooner
 _WAIT_FACTOR: Final = 3  # how much longer than it promises a store may show what was deleted
 _LOOK_AGAIN_S: Final = 1.0
+_PATIENCE_S: Final = 5.0  # of a chunk in an overloaded process; an extraction must come to its end all the same
 _RECALLS_RECORDED_S: Final = 3 * EVERY_S  # by then every process has recorded what was recalled before
 # What a delete_all of the whole user makes pointless, and what a delete_all of one agent's memories does.
 SUPERSEDED_BY_DELETE_ALL: Final = (Add.kind, Chunk.kind, Update.kind, Delete.kind)
@@ -119,7 +121,14 @@ class ChangeHandler:
 
 
 class ChunkHandler(ChangeHandler):
-    """Carries out a chunk of a conversation, and adds what became of it to its task's counts."""
+    """Carries out a chunk of a conversation, and adds what became of it to its task's counts. People's calls go first:
+    where they have to wait for each other, a chunk waits a while before it begins.
+    """
+
+    async def __call__(self, write: Write, lease: QueueLease) -> Outcome:
+        """See ``Handler``."""
+        await congestion.process.calm(_PATIENCE_S)
+        return await super().__call__(write, lease)
 
     def _counted(self, write: Write, plan: Plan) -> Iterable[Step]:
         types = Counter(change.metadata.get("memory_subtype") for change in plan.changes)

@@ -16,11 +16,13 @@ import threading
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from contextvars import Context
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 from utils import log
-from utils.aio import after_answer
+from utils.aio import after_answer, congestion
 from utils.aio.after_answer import AfterAnswer
+from utils.aio.congestion import Place
 from utils.aio.deadline import deadline
 from utils.aio.loop import BackgroundLoop
 from utils.errors import PluginError, TimedOut
@@ -40,6 +42,15 @@ _LOOK_EVERY_S: Final = 30.0  # how often sets are looked at for that
 _VALIDATION_TIMEOUT_S: Final = 15.0  # SPEC 2: all parts together
 _DRAIN_S: Final = 3.0  # SPEC 4: what SIGTERM leaves for running work
 _GRACE_S: Final = 0.5  # how much longer than its time-out a call is waited for, so that it can answer by itself
+
+
+@dataclass(frozen=True, slots=True)
+class _Call:
+    """What comes with an operation to the loop."""
+
+    place: Place
+    after: AfterAnswer | None
+    handed_over_at: float = field(default_factory=time.monotonic)
 
 
 class Runtime:
@@ -84,6 +95,7 @@ class Runtime:
         *,
         timeout_s: float | None,
         after: AfterAnswer | None = None,
+        share: float = 1.0,
     ) -> T:
         """Run ``operation`` with what ``credentials`` open and wait for its outcome.
 
@@ -93,18 +105,23 @@ class Runtime:
             timeout_s: seconds after which the wait ends whatever the operation does; None to wait for its end.
             after: takes what the operation leaves to do after the answer; the caller hands it to
                 :meth:`start_after_answer`.
+            share: how soon it is refused when the process has more calls than it can carry; see ``congestion``.
 
         Raises:
+            Overloaded: there are; nothing has been started.
             TimedOut: the time is up; the operation has been cancelled.
             PluginError: whatever the operation raised.
         """
         settings = self.settings(credentials)
-        running = self._loop.submit(self._run(settings, operation, timeout_s, after))
+        place = congestion.process.enter(share)
         try:
+            running = self._loop.submit(self._run(settings, operation, timeout_s, _Call(place, after)))
             return running.result(None if timeout_s is None else timeout_s + _GRACE_S)
         except (concurrent.futures.TimeoutError, concurrent.futures.CancelledError) as exc:
             running.cancel()
             raise TimedOut("error_timeout", seconds=f"{timeout_s or 0:g}") from exc
+        finally:
+            place.leave()
 
     def start_after_answer(self, after: AfterAnswer) -> None:
         """Start on the loop what a call has left to do; its answer is out. Nothing is started in a stopping process."""
@@ -138,9 +155,11 @@ class Runtime:
         settings: Settings,
         operation: Callable[[Opened], Awaitable[T]],
         timeout_s: float | None,
-        after: AfterAnswer | None,
+        call: _Call,
     ) -> T:
-        after_answer.current.set(after)
+        congestion.process.delayed(time.monotonic() - call.handed_over_at)
+        congestion.current.set(call.place)
+        after_answer.current.set(call.after)
         used = self._set(settings)
         async with used.in_use(), deadline(timeout_s):
             opened = await used.opened()
