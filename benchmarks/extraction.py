@@ -46,10 +46,19 @@ def measure(size: Size) -> Report:
     report = Report("Extraction", reference="ideal or alone")
     with setting() as environment, environment.plugin() as plugin:
         memories.store(plugin, 50)
+        _once(plugin)
         _pace(environment, plugin, size, report)
         _long_conversation(plugin, size, report)
         _long_histories(plugin, size, report)
     return report
+
+
+def _once(plugin: Plugin) -> None:
+    """An extraction that nothing is measured in: the first of a process imports what it needs."""
+    history = History("once")
+    _converse(history, "first", 1, at=3600)
+    with StandInDify(history) as dify:
+        _ended(plugin, _start(plugin, dify, ["first"]))
 
 
 def _pace(environment: Setting, plugin: Plugin, size: Size, report: Report) -> None:
