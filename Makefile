@@ -4,12 +4,12 @@
 VENV := .venv
 PY := $(VENV)/bin/python
 PIP := $(PY) -m pip install --quiet --disable-pip-version-check
-TYPED := main.py utils tools provider playground
+TYPED := main.py utils tools provider playground scripts
 PACKAGER := $(or $(DIFY_PLUGIN_CLI),$(shell command -v dify-plugin || command -v dify))
 VERSION = $(shell sed -n 's/^version: *//p' manifest.yaml)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-long lint format bench model-quality package clean
+.PHONY: help demo test test-long lint format translations bench model-quality package clean
 
 help:
 	@echo "make demo       a tour of the plugin in the terminal; needs no account"
@@ -17,6 +17,7 @@ help:
 	@echo "make test-long  the tests that take minutes: crash loops, large tables"
 	@echo "make lint       format, lint and types only"
 	@echo "make format     rewrite the code as the formatter wants it"
+	@echo "make translations  write the texts of i18n/ into manifest.yaml, provider/ and tools/"
 	@echo "make bench      speed, as a ratio to mem0 itself"
 	@echo "make model-quality  what a small real model makes of the prompts; fetches and builds it once, takes an hour"
 	@echo "make package    dist/mem0ai-$(VERSION).difypkg; needs Dify's dify-plugin program"
@@ -48,6 +49,9 @@ lint: $(VENV)/dev-installed
 format: $(VENV)/dev-installed
 	$(PY) -m ruff format .
 	$(PY) -m ruff check --fix .
+
+translations: $(VENV)/dev-installed
+	$(PY) -m scripts.translations
 
 # Without Dify's packager tests/contract/test_package.py still checks what would be packed, by the same rules.
 test: lint

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,6 +9,9 @@ from typing import Any, Final
 
 import pytest
 import yaml
+
+from utils.config.settings import Settings
+from utils.mem0.packages import missing_package
 
 ROOT: Final = Path(__file__).resolve().parents[2]
 LANGUAGES: Final = ("en_US", "zh_Hans", "ja_JP", "pt_BR")
@@ -207,11 +209,27 @@ def test_credentials_that_hold_secrets_are_secret_inputs() -> None:
     }  # fmt: skip
 
 
-def test_placeholders_of_json_blocks_are_json_blocks() -> None:
-    for name, entry in CREDENTIALS.items():
-        if name.endswith("_json_secret"):
-            for language, text in entry["placeholder"].items():
-                assert set(json.loads(text)) == {"provider", "config"}, (name, language)
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_the_placeholders_of_a_form_are_a_working_example_together(language: str) -> None:
+    """Typed in as they stand they make a whole, and nothing of it needs a warning."""
+    typed = {name: entry["placeholder"][language] for name, entry in CREDENTIALS.items() if "placeholder" in entry}
+    typed["memory_ttl_days"] = ""  # the example says in words that there is no maximum
+    if missing_package("graph", "neo4j"):  # no version uses it yet
+        typed["local_graph_db_json_secret"] = ""
+    settings = Settings.from_credentials(typed, exact=True)
+    assert settings.warnings == ()
+    blocks = (settings.llm, settings.embedder, settings.vector_store, settings.reranker)
+    assert [block and block.provider for block in blocks] == ["openai", "openai", "pgvector", "llm_reranker"]
+    assert settings.state_db_url == typed["state_db_url"]
+
+
+def test_the_help_of_a_box_to_paste_into_says_what_to_paste() -> None:
+    verbs = {"en_US": "paste", "zh_Hans": "粘贴", "ja_JP": "貼り付け", "pt_BR": "cole"}
+    unused = {"local_graph_db_json_secret"}
+    boxes = {name: entry for name, entry in CREDENTIALS.items() if entry["type"] == "secret-input"}
+    for name, entry in boxes.items():
+        for language, words in entry["help"].items():
+            assert verbs[language] in words.lower() or name in unused, (name, language)
 
 
 def test_languages_and_log_levels_of_the_form_are_those_of_the_code() -> None:

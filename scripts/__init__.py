@@ -1,0 +1,1 @@
+"""Commands for whoever works on the plugin or moves to it. Not packed."""
