@@ -211,6 +211,8 @@ def _page_answer(page: Page, shown: list[dict[str, Any]], key: str, counts: Mapp
     lines = [f"- {one['memory']}" for one in shown]
     waiting = {"pending_writes": page.pending_writes, "failed_writes": page.failed_writes}
     notes: list[tuple[str, Mapping[str, Any]]] = []
+    if page.rerank_failure:
+        notes.append((page.rerank_failure.key, page.rerank_failure.params))
     if page.pending_writes:
         notes.append(("result_search_pending", {"pending": page.pending_writes}))
     if page.failed_writes:

@@ -322,7 +322,7 @@ def test_every_part_that_is_filled_in_is_asked_once(
     process: PluginProcess, pgvector_credentials: dict[str, Any], endpoint: Endpoint, stand_in_model: StandInModel
 ) -> None:
     llm = {"provider": "openai", "config": {"model": "m", "api_key": "k", "openai_base_url": endpoint.base_url}}
-    stand_in_model.control.script("1.0", "1.0")
+    stand_in_model.control.script({"0": 1.0}, {"0": 1.0})
     credentials = {**pgvector_credentials, RERANKER: block("llm_reranker", llm=llm)}
     assert process.validate(credentials).error is None
     counts = stand_in_model.control.counts

@@ -34,6 +34,12 @@ async def deadline(timeout_s: float | None) -> AsyncIterator[None]:
         _deadline.reset(before)
 
 
+def time_left_s() -> float | None:
+    """Seconds until the running operation is given up; None when it may take for ever."""
+    current = _deadline.get()
+    return None if current is None else max(0.0, current.at - asyncio.get_running_loop().time())
+
+
 def operation_timeout_s() -> float | None:
     """How many seconds the running operation was given in all; None when it may take for ever.
 

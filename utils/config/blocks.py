@@ -192,7 +192,11 @@ def _check_store(provider: str, config: dict[str, Any], where: Where) -> dict[st
 
 
 def _check_reranker(provider: str, config: dict[str, Any], where: Where) -> dict[str, Any]:
-    values.only_known_keys(config, registry.reranker_keys(provider), where, provider)
+    # A service's address is a key of ours: mem0's classes know the vendors' alone.
+    own = {f"{provider}_base_url"} if provider in _NEEDS_API_KEY["reranker"] else set()
+    values.only_known_keys(config, registry.reranker_keys(provider) | own, where, provider)
+    if config.get("model") is not None:
+        values.text(config["model"], where.at("model"))
     if provider == "llm_reranker":
         return _check_llm_reranker(config, where)
     if provider in _NEEDS_API_KEY["reranker"]:

@@ -65,10 +65,8 @@ _NEEDED: Final[dict[str, dict[str, tuple[tuple[str, ...], str]]]] = {
         "memgraph": (("neo4j",), "neo4j"),  # the same protocol, Bolt, and the same driver
     },
     "reranker": {
-        "cohere": (("cohere",), "cohere"),
         "sentence_transformer": (("sentence_transformers",), "sentence-transformers"),
         "huggingface": (("transformers", "torch"), "transformers torch"),
-        "zero_entropy": (("zeroentropy",), "zeroentropy"),
     },
 }
 

@@ -153,14 +153,15 @@ class Memory:
                 beside=asked,
             )
             if asked is None:
-                rows, (pending, failed) = await gather(found, self._counts(owner.user_id))
+                answer, (pending, failed) = await gather(found, self._counts(owner.user_id))
             else:
-                rows = await found
+                answer = await found
                 pending, failed = asked.answer or await self._counts(owner.user_id)
+            rows = answer.rows
             known = await self._recalls(owner.user_id, rows) if with_recalls else None
             # Last: a search that is cut off while it still waits has shown nothing, and must strengthen nothing.
             after_answer(partial(self._recall_log.add, owner.user_id, rows))
-            return Page(rows, len(rows), pending, failed, known)
+            return Page(rows, len(rows), pending, failed, known, answer.rerank_failure)
 
     async def page(self, owner: Owner, *, limit: int, offset: int, given_filters: Mapping[str, Any] | None) -> Page:
         """One page of the owner's memories, newest first."""

@@ -12,6 +12,7 @@ from typing import Any, Final
 
 from utils.errors import ServiceRejected
 from utils.models.clients import close, mapping_errors, prepare_client, touch
+from utils.models.openai_http import RETRIES
 from utils.models.sdk_errors import status_of
 
 _JSON_OBJECT: Final = {"type": "json_object"}
@@ -37,14 +38,15 @@ class ChatModel:
         llm: mem0's LLM object; its client is replaced by one with the time-out.
         provider: its name in mem0's registry.
         timeout_s: seconds one request may wait for the service; with retries a call may take about three times that.
+        retries: how many times a passing fault is tried again, by the SDKs that can.
     """
 
-    def __init__(self, llm: Any, provider: str, timeout_s: float) -> None:
+    def __init__(self, llm: Any, provider: str, timeout_s: float, retries: int = RETRIES) -> None:
         self._llm = llm
         self._json_mode = _JSON_MODES.get(provider)
         self._plain_mode = _PLAIN_MODES.get(provider)
         self._json_mode_works = False
-        prepare_client(llm, timeout_s)
+        prepare_client(llm, timeout_s, retries)
         if provider == "anthropic":
             _fit_anthropic(llm)
 

@@ -12,10 +12,9 @@ from typing import Any, Final
 
 from utils.errors import ServiceError, mapped_by
 from utils.models.openai_client import use_lean_client
-from utils.models.openai_http import OpenAIHttp
+from utils.models.openai_http import RETRIES, OpenAIHttp
 from utils.models.sdk_errors import map_error, status_of
 
-RETRIES: Final = 2  # of one request, by the SDKs that can; they wait 0.5 to 8 s, or what Retry-After says, to 60 s
 _GEMINI_LEAST_S: Final = 10.0  # Google refuses requests with a shorter deadline
 _TOUCH_TIMEOUT_S: Final = 10.0
 # Kept alive by TCP as pgvector's connections are: after 30 s of silence every 10 s, dead when three go unanswered.
@@ -32,9 +31,10 @@ def mapping_errors(part: str) -> AbstractContextManager[None]:
     return mapped_by(lambda exc: map_error(exc, part))
 
 
-def prepare_client(part: Any, timeout_s: float) -> None:
-    """Give the SDK client inside ``part`` a time-out for each request, a few retries where the SDK has them, and no
-    redirects: one is an answer with its status, and so an error.
+def prepare_client(part: Any, timeout_s: float, retries: int = RETRIES) -> None:
+    """Give the SDK client inside ``part`` a time-out for each request, a few retries where the SDK has them (it waits
+    0.5 to 8 s before one, or what Retry-After says, to 60 s), and no redirects: one is an answer with its status, and
+    so an error.
 
     The clients of openai, azure, anthropic, groq and together share a mould and are copied with new options (the copy
     keeps the connection pool); OpenAI's own is then replaced by a lean one (``openai_client``). Ollama's and Google's
@@ -43,7 +43,7 @@ def prepare_client(part: Any, timeout_s: float) -> None:
     """
     client: Any = getattr(part, "client", None)
     if hasattr(client, "with_options"):
-        part.client = client.with_options(timeout=timeout_s, max_retries=RETRIES)
+        part.client = client.with_options(timeout=timeout_s, max_retries=retries)
     elif hasattr(client, "_api_client"):  # google-genai, in milliseconds
         client._api_client._http_options.timeout = int(max(timeout_s, _GEMINI_LEAST_S) * 1000)
     elif hasattr(client, "_client") and hasattr(client._client, "timeout"):  # ollama's httpx client
@@ -52,7 +52,7 @@ def prepare_client(part: Any, timeout_s: float) -> None:
     if http is not None:
         # A redirect would take the texts in the body, and every header but one, to whatever host it names.
         http.follow_redirects = False
-    use_lean_client(part, timeout_s)
+    use_lean_client(part, timeout_s, retries)
 
 
 def _http_client(client: Any) -> Any:

@@ -19,7 +19,7 @@ from utils.models.embedding_cache import EmbeddingCache
 from utils.models.lazy import Lazy
 from utils.models.openai_client import openai_embeddings
 from utils.models.prefixes import Prefixes, prefixes_of
-from utils.models.reranker import Reranker
+from utils.models.reranker import Reranker, build_reranker
 
 if TYPE_CHECKING:
     from utils.config.settings import Settings
@@ -148,4 +148,4 @@ class Models:
         block = self._settings.reranker
         if block is None:
             raise LookupError("no reranker is configured")
-        return Reranker(building.build_reranker(block.provider, dict(block.config)), self.rerank_timeout_s)
+        return build_reranker(block, self.rerank_timeout_s, self._idle_s)

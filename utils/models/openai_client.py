@@ -20,13 +20,13 @@ from types import SimpleNamespace
 from typing import Any, Final
 from urllib.parse import quote
 
-from utils.models.openai_http import APIStatusError, OpenAIHttp, can_reach
+from utils.models.openai_http import RETRIES, APIStatusError, OpenAIHttp, can_reach
 
 _CHAT_OPTIONS: Final = frozenset({"extra_headers", "extra_query", "extra_body", "timeout", "stream"})
 _EMBEDDING_BODY: Final = frozenset({"input", "model", "dimensions", "encoding_format"})
 
 
-def use_lean_client(part: Any, timeout_s: float) -> None:
+def use_lean_client(part: Any, timeout_s: float, retries: int = RETRIES) -> None:
     """Replace the client in mem0's ``part`` by a lean one, if it is of OpenAI's SDK. Azure's keeps its way to the
     service, and an address that :class:`OpenAIHttp` cannot reach, too.
     """
@@ -35,7 +35,8 @@ def use_lean_client(part: Any, timeout_s: float) -> None:
     if openai is None or not isinstance(client, openai.OpenAI):
         return
     plain = type(client) is openai.OpenAI and can_reach(str(client.base_url))
-    part.client = LeanClient(client, OpenAIHttp(str(client.base_url), client.api_key, timeout_s) if plain else None)
+    http = OpenAIHttp(str(client.base_url), client.api_key, timeout_s, retries) if plain else None
+    part.client = LeanClient(client, http)
 
 
 class LeanClient:

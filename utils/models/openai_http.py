@@ -32,7 +32,7 @@ from utils.models.sdk_errors import retry_after_s
 
 _log = logging.getLogger(__name__)
 
-_RETRIES: Final = 2
+RETRIES: Final = 2
 _TRIED_AGAIN: Final = frozenset({408, 409, 429, *range(500, 600)})  # what OpenAI's SDK tries again
 _BACKOFF_S: Final = 0.5  # before the second retry; doubled for each further one
 _LONGEST_BACKOFF_S: Final = 8.0
@@ -99,9 +99,10 @@ class OpenAIHttp:
         base_url: up to ``/v1``; one that :func:`can_reach` accepts.
         api_key: sent as a bearer token.
         timeout_s: seconds to connect, and for each wait for data.
+        retries: how many times a passing fault of a POST is tried again.
     """
 
-    def __init__(self, base_url: str, api_key: str, timeout_s: float) -> None:
+    def __init__(self, base_url: str, api_key: str, timeout_s: float, retries: int = RETRIES) -> None:
         self._base_url = base_url.rstrip("/")
         self._headers = {
             "Authorization": f"Bearer {api_key}",
@@ -109,7 +110,7 @@ class OpenAIHttp:
             "Accept": "application/json",
             "User-Agent": "mem0ai-dify-plugin",
         }
-        self._timeout_s = timeout_s
+        self._timeout_s, self._tries = timeout_s, _TRIES.new(total=retries)
         self._idle_s = float("inf")
         self._used_at = time.monotonic()
         self._socket_options = list(HTTPConnection.default_socket_options)
@@ -128,7 +129,7 @@ class OpenAIHttp:
             APIStatusError: it is a refusal.
             DecodingError: it is no JSON.
         """
-        return self._answer("POST", path, json.dumps(body, ensure_ascii=False).encode(), self._timeout_s, _TRIES)
+        return self._answer("POST", path, json.dumps(body, ensure_ascii=False).encode(), self._timeout_s, self._tries)
 
     def get(self, path: str, timeout_s: float) -> Any:
         """The parsed answer to a question; asked once (errors as for :meth:`post`)."""
@@ -270,7 +271,7 @@ class _Retries(Retry):
 
 
 _TRIES: Final = _Retries(
-    total=_RETRIES,
+    total=RETRIES,
     allowed_methods=None,  # any: embeddings and answers are asked for with POST
     status_forcelist=_TRIED_AGAIN,
     raise_on_status=False,

@@ -1,49 +1,137 @@
-"""The reranker: mem0's object, bounded in time, its silence made an error."""
+"""The reranker: what it is given is bounded, what it answers is checked and lies between 0 and 1, and it is asked once.
+
+mem0's classes for rerankers hide every failure behind equal scores (0.0, or 0.5 for ``llm_reranker``, measured). So the
+services are asked without them: Cohere's and ZeroEntropy's over HTTP (``rerank_http``), a chat model in one request for
+all texts (``llm_reranker``; mem0's asks once for each). Models that run in this process stay mem0's.
+"""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
-from utils.errors import ServiceUnavailable
+from utils.errors import ServiceUnavailable, UnusableAnswer
+from utils.mem0 import building
 from utils.messages import Sentence
-from utils.models.clients import close, mapping_errors, prepare_client
+from utils.models.clients import close, keep_connections, mapping_errors
+from utils.models.llm_reranker import LLMReranker
+from utils.models.rerank_http import SERVICES, RerankService
+
+if TYPE_CHECKING:
+    from utils.config.blocks import Block
+
+# Characters. About the 500 tokens that Cohere counts as one document and cross encoders read at most.
+_MOST_OF_QUERY: Final = 2_000
+_MOST_OF_TEXT: Final = 2_000
+
+
+class Scorer(Protocol):
+    """Whoever gives scores."""
+
+    def scores(self, query: str, texts: Sequence[str]) -> Sequence[Any]:
+        """One score for each text, in their order. Blocks; raises what its SDK raises."""
+        ...
+
+    def close(self) -> None:
+        """Close its connections. Idempotent."""
+        ...
 
 
 class Reranker:
     """A reranker of mem0's registry.
 
     Args:
-        reranker: mem0's reranker object; its client gets the time-out.
-        timeout_s: seconds one request may wait for the service.
+        scorer: whoever gives the scores.
     """
 
-    def __init__(self, reranker: Any, timeout_s: float) -> None:
-        self._reranker = reranker
-        prepare_client(reranker, timeout_s)
-        prepare_client(getattr(reranker, "llm", None), timeout_s)  # llm_reranker asks a model of its own
+    def __init__(self, scorer: Scorer) -> None:
+        self._scorer = scorer
 
     def rerank(self, query: str, texts: Sequence[str]) -> list[float]:
         """How relevant each text is to ``query``, 0..1, in the order given. Blocks.
 
+        Args:
+            query: its beginning is sent.
+            texts: at least one; of each the beginning is sent.
+
         Raises:
-            ServiceUnavailable: it failed. mem0's rerankers raise nothing and answer one and the same constant for all
-                texts instead: 0.0, or 0.5 for ``llm_reranker`` (measured).
+            ServiceError: it failed, or gave anything but one number for each text.
         """
-        documents = [{"memory": text, "position": position} for position, text in enumerate(texts)]
         with mapping_errors("reranker"):
-            ranked = self._reranker.rerank(query, documents, top_k=len(documents))
-        scores = {document["position"]: float(document["rerank_score"]) for document in ranked}
-        constant = set(scores.values()) <= {0.0} or (len(texts) > 1 and set(scores.values()) == {0.5})
-        if len(scores) != len(texts) or constant:
-            raise ServiceUnavailable("service_unavailable", part="reranker", reason=Sentence("reason_no_scores", {}))
-        values = [scores[position] for position in range(len(texts))]
-        if all(0.0 <= value <= 1.0 for value in values):
-            return values
-        return [1.0 / (1.0 + math.exp(-value)) for value in values]  # cross encoders answer logits
+            scores = self._scorer.scores(query[:_MOST_OF_QUERY], [text[:_MOST_OF_TEXT] for text in texts])
+        numbers = [float(score) for score in scores if _is_number(score)]
+        if len(numbers) != len(scores) or len(scores) != len(texts):
+            raise UnusableAnswer("service_unusable", part="reranker", reason=Sentence("reason_no_scores", {}))
+        if all(0.0 <= number <= 1.0 for number in numbers):
+            return numbers
+        return [sigmoid(number) for number in numbers]  # some services answer logits
 
     def close(self) -> None:
-        """Close the client's connections. Idempotent."""
+        """Close the connections. Idempotent."""
+        self._scorer.close()
+
+
+def build_reranker(block: Block, timeout_s: float, idle_s: float) -> Reranker:
+    """The reranker a credential describes. A local model is loaded, and at first downloaded.
+
+    Args:
+        block: of the credential.
+        timeout_s: seconds to connect to a service, and for each wait for data.
+        idle_s: seconds a connection that nobody uses is kept.
+
+    Raises:
+        CredentialError: the configuration is refused or a package is missing.
+    """
+    if block.provider in SERVICES:
+        service = RerankService(block.provider, block.config, timeout_s)
+        keep_connections(service, idle_s)
+        return Reranker(service)
+    if block.provider == "llm_reranker":
+        asked = LLMReranker(block.config, timeout_s)
+        keep_connections(asked.llm, idle_s)
+        return Reranker(asked)
+    probabilities = {"normalize": True} if block.provider == "huggingface" else {}  # else it may answer logits
+    return Reranker(LocalReranker(building.build_reranker(block.provider, {**block.config, **probabilities})))
+
+
+class LocalReranker:
+    """A model that mem0's class runs in this process: ``sentence_transformer`` or ``huggingface``.
+
+    Args:
+        reranker: mem0's object.
+    """
+
+    def __init__(self, reranker: Any) -> None:
+        self._reranker = reranker
+        # Cross encoders answer probabilities, or logits where their model was saved with no function after them.
+        activation = getattr(reranker.model, "activation_fn", None)
+        self._answers_logits = type(activation).__name__ == "Identity"
+
+    def scores(self, query: str, texts: Sequence[str]) -> list[float]:
+        """One score for each text, 0..1, in their order. Blocks.
+
+        Raises:
+            ServiceUnavailable: the model failed. mem0 tells by scores that are all 0.0, which no model gives.
+        """
+        documents = [{"memory": text, "position": position} for position, text in enumerate(texts)]
+        ranked = self._reranker.rerank(query, documents, top_k=len(documents))
+        scores = {document["position"]: float(document["rerank_score"]) for document in ranked}
+        if len(scores) != len(texts) or not any(scores.values()):
+            raise ServiceUnavailable("service_unavailable", part="reranker", reason=Sentence("reason_no_scores", {}))
+        in_order = [scores[position] for position in range(len(texts))]
+        return [sigmoid(score) for score in in_order] if self._answers_logits else in_order
+
+    def close(self) -> None:
+        """Close what mem0's object has open. Idempotent."""
         close(self._reranker)
-        close(getattr(self._reranker, "llm", None))
+
+
+def sigmoid(logit: float) -> float:
+    """The probability a logit stands for, without overflow."""
+    small = math.exp(-abs(logit))
+    return (1.0 if logit >= 0 else small) / (1.0 + small)
+
+
+def _is_number(score: object) -> bool:
+    return isinstance(score, int | float) and not isinstance(score, bool) and math.isfinite(score)

@@ -34,11 +34,8 @@ from utils.errors import (
     ServiceUnavailable,
     UnusableAnswer,
 )
-from utils.mem0 import building
 from utils.mem0.registry import FORM_NAMES
-from utils.models.chat import ChatModel
 from utils.models.models import Models
-from utils.models.reranker import Reranker
 from utils.models.sdk_errors import status_of
 from utils.runtime.graph_ping import ping_graph
 from utils.runtime.service_address import explain_address
@@ -60,7 +57,6 @@ _PATIENCE_S: Final = 30.0  # of the SDKs: more than any part is waited for, so t
 _CALLS_AT_ONCE: Final = 8
 _TEXT: Final = "connection check"
 _TOO_MANY_REQUESTS: Final = 429
-_LLM_RERANKER_FAILED: Final = 0.5  # what mem0's llm_reranker answers when its model failed, instead of raising
 _GENERAL: Final = ("service_unavailable", "service_refused", "service_rejected", "service_unusable")
 # What is said of a fault without a cause or a sentence of its own, by its kind and by what was asked.
 _SENTENCES: Final[Mapping[type[ServiceError], str]] = {
@@ -163,11 +159,7 @@ class _Validation:
         return await self._checked_model(self._names["reranker"], block, _PART_S, self._rerank(block))
 
     async def _rerank(self, block: Block) -> None:
-        built = await run_in_executor(building.build_reranker, block.provider, dict(block.config))
-        [score] = await run_in_executor(Reranker(built, _PATIENCE_S).rerank, _TEXT, [_TEXT])
-        llm = getattr(built, "llm", None)
-        if llm is not None and score == _LLM_RERANKER_FAILED:
-            await run_in_executor(ChatModel(llm, block.provider, _PATIENCE_S).ping)  # raises why
+        await self._models(reranker=block).rerank(_TEXT, [_TEXT])
 
     def _models(self, **blocks: Block) -> Models:
         """Models of the validation's own. One object per part: a part that loads long would hold the others up."""

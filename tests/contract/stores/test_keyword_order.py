@@ -34,7 +34,8 @@ async def search(
     condition = asked.pop("condition", None)
     asked = {"threshold": None, "keyword_order": True, **asked}
     models: Any = Models()
-    return await recall.search(models, store, query, Owner(user), top_k=top_k, condition=condition, **asked)
+    found = await recall.search(models, store, query, Owner(user), top_k=top_k, condition=condition, **asked)
+    return found.rows
 
 
 @pytest_asyncio.fixture(loop_scope="session")

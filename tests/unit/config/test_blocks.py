@@ -68,6 +68,8 @@ def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         ("graph", "memgraph", {"url": "bolt+s://h:7687", "username": "", "password": ""}),
         ("graph", "memgraph", {"url": "bolt://h", "username": None}),
         ("reranker", "cohere", {"api_key": "k", "model": "m", "top_k": 5}),
+        ("reranker", "cohere", {"api_key": "k", "cohere_base_url": "http://h:8000/v1"}),
+        ("reranker", "zero_entropy", {"api_key": "k", "zero_entropy_base_url": "https://h/v1"}),
         ("reranker", "llm_reranker", {"provider": "openai", "model": "m", "api_key": "k"}),
         ("reranker", "llm_reranker", {"llm": {"provider": "ollama", "config": {"model": "m"}}, "top_k": 5}),
         ("reranker", "llm_reranker", {"api_key": "k", "llm": {"config": {"openai_base_url": "http://h"}}}),
@@ -217,6 +219,12 @@ def test_the_table_of_packages_names_mem0s_providers() -> None:
             block("cohere", api_key="canary", topk=5),
             ": config.topk is not a key that cohere accepts; nearest: top_k",
         ),
+        (
+            "reranker",
+            block("cohere", api_key="k", cohere_base_url="h:8000"),
+            ": config.cohere_base_url must be an addr",
+        ),
+        ("reranker", block("cohere", api_key="k", model=5), ": config.model must be text"),
         ("reranker", block("llm_reranker", model="m"), ": config.api_key is missing; the provider openai needs it."),
         (
             "reranker",
