@@ -1,15 +1,15 @@
 # Each target makes what it needs: a virtual environment in .venv, its packages, and then the thing itself.
-# PYTHON=/path/to/python chooses the interpreter of a new .venv, DIFY_PLUGIN_CLI the packager.
+# PYTHON=/path/to/python chooses the interpreter of a new .venv. Where Dify's own packager is on PATH, or named by
+# DIFY_PLUGIN_CLI, `make package` has it pack, too.
 
 VENV := .venv
 PY := $(VENV)/bin/python
 PIP := $(PY) -m pip install --quiet --disable-pip-version-check
-TYPED := main.py utils tools provider playground scripts
-PACKAGER := $(or $(DIFY_PLUGIN_CLI),$(shell command -v dify-plugin || command -v dify))
+TYPED := main.py utils tools provider playground scripts release
 VERSION = $(shell sed -n 's/^version: *//p' manifest.yaml)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-long lint format translations bench model-quality package clean
+.PHONY: help demo test test-long lint format translations bench model-quality package offline-package clean
 
 help:
 	@echo "make demo       a tour of the plugin in the terminal; needs no account"
@@ -20,7 +20,8 @@ help:
 	@echo "make translations  write the texts of i18n/ into manifest.yaml, provider/ and tools/"
 	@echo "make bench      speed, as a ratio to mem0 itself"
 	@echo "make model-quality  what a small real model makes of the prompts; fetches and builds it once, takes an hour"
-	@echo "make package    dist/mem0ai-$(VERSION).difypkg; needs Dify's dify-plugin program"
+	@echo "make package    dist/mem0ai-$(VERSION).difypkg, to be installed in Dify"
+	@echo "make offline-package  the same with its wheels, one package per architecture, for sites without internet"
 	@echo "make clean      remove everything made here, the demo's memories included"
 
 # A stamp is as old as the last installation and depends on the lists it installed.
@@ -53,10 +54,9 @@ format: $(VENV)/dev-installed
 translations: $(VENV)/dev-installed
 	$(PY) -m scripts.translations
 
-# Without Dify's packager tests/contract/test_package.py still checks what would be packed, by the same rules.
 test: lint
 	$(PY) -m pytest -n 4 --dist loadfile -m "not long"
-	$(if $(PACKAGER),@$(MAKE) --no-print-directory package)
+	@$(MAKE) --no-print-directory package
 
 test-long: $(VENV)/dev-installed
 	$(PY) -m pytest -m long
@@ -70,10 +70,12 @@ bench: $(VENV)/dev-installed
 model-quality: $(VENV)/dev-installed
 	$(PY) -m benchmarks.model_quality
 
-package:
-	@[ -n "$(PACKAGER)" ] || { echo "Dify's packager is needed: put dify-plugin (github.com/langgenius/dify-plugin-daemon, releases) on PATH or name it in DIFY_PLUGIN_CLI."; exit 1; }
-	@mkdir -p dist
-	$(PACKAGER) plugin package . -o dist/mem0ai-$(VERSION).difypkg
+package: $(VENV)/dev-installed
+	@$(PY) -m release.package
+
+# Needs the package index; its wheels are kept in dist/wheels.
+offline-package: $(VENV)/dev-installed
+	@$(PY) -m release.offline
 
 clean:
 	rm -rf $(VENV) dist playground/.data .mypy_cache .pytest_cache .ruff_cache .hypothesis
