@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import uuid
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -374,3 +375,49 @@ async def test_a_vector_that_is_none_is_refused(store: Store, value: float) -> N
     with pytest.raises(ServiceRejected):
         await store.insert([memory(user)], [[value] * DIMS])
     assert await listed(store, Owner(user)) == []
+
+
+# -- what is among the memories and is none
+
+
+INTERNAL = [
+    {"__internal": True, "internal_type": "checkpoint", "version": "v1"},
+    {"__internal": "true", "internal_type": "access_log", "version": "v1"},
+    {"__internal": True, "internal_type": "extraction_task", "version": "v1"},
+    {"__internal": "true", "internal_type": "distributed_lock", "version": "v1"},
+]
+
+
+async def test_rows_that_earlier_plugins_kept_for_themselves_are_no_memories(store: Store) -> None:
+    alice = someone()
+    hidden = [memory(alice, "{}", **marks) for marks in INTERNAL]
+    shown = [memory(alice, "seen", __internal="no"), memory(alice, "seen, too", internal_type="checkpoint")]
+    await store.insert([*hidden, *shown], [QUERY] * len(hidden) + [at_cosine(0.1)] * len(shown))
+    ids = sorted(row.id for row in shown)
+    for found in (
+        await store.search(QUERY, Owner(alice), 2),
+        *await store.search_batch([QUERY], Owner(alice), 2),
+        await listed(store, Owner(alice)),
+        await store.scan(Owner(alice), None, 10),
+    ):
+        assert sorted(row.id for row in found) == ids
+    assert [await store.get(row.id) for row in hidden] == [None] * len(hidden)
+    assert await store.get(ids[0]) is not None
+
+
+async def test_expired_memories_are_neither_found_nor_listed_and_still_there(store: Store) -> None:
+    alice, today = someone(), datetime.now(UTC).date()
+    over = memory(alice, "over", expiration_date=(today - timedelta(days=2)).isoformat())
+    lasting = [
+        memory(alice, "tomorrow", expiration_date=(today + timedelta(days=2)).isoformat()),
+        memory(alice, "never", expiration_date="one day"),
+        memory(alice, "undated"),
+    ]
+    await store.insert([over, *lasting], [QUERY, *[at_cosine(0.5)] * 3])
+    ids = sorted(row.id for row in lasting)
+    assert sorted(row.id for row in await store.search(QUERY, Owner(alice), 3)) == ids
+    (batch,) = await store.search_batch([QUERY], Owner(alice), 3)
+    assert sorted(row.id for row in batch) == ids
+    assert sorted(row.id for row in await listed(store, Owner(alice))) == ids
+    assert await store.get(over.id) == over  # as in mem0: whoever names it gets it
+    assert over.id in [row.id for row in await store.scan(Owner(alice), None, 10)]  # and a delete_all reaches it

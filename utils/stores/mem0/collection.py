@@ -20,6 +20,7 @@ from utils.stores.mem0.payloads import decode, encode, without_leftovers
 from utils.stores.protocol import Owner, Row
 from utils.stores.scores import Scale, unit
 from utils.stores.values import is_encodable, is_memory_id, newest_first
+from utils.stores.visibility import is_expired, is_memory
 
 if TYPE_CHECKING:
     from utils.stores.filters import Condition
@@ -50,7 +51,8 @@ class Collection:
     def get(self, memory_id: str) -> Row | None:
         """See ``Store.get``."""
         found = self._get(memory_id)
-        return None if found is None else self._row(found)
+        row = None if found is None else self._row(found)
+        return row if row is not None and is_memory(row.payload) else None
 
     def search(
         self, vector: Sequence[float], owner: Owner, top_k: int, condition: Condition | None, enough: int | None = None
@@ -231,8 +233,9 @@ class Collection:
     # -- what comes back
 
     def _owned(self, owner: Owner, found: Sequence[Any]) -> list[Row]:
-        """The rows that are the owner's, each id once, the first one counting."""
-        rows = {row.id: row for row in map(self._row, reversed(found)) if owner.owns(row.payload)}
+        """The memories that are the owner's, each id once, the first one counting."""
+        found_rows = map(self._row, reversed(found))
+        rows = {row.id: row for row in found_rows if owner.owns(row.payload) and is_memory(row.payload)}
         return list(reversed(rows.values()))
 
     def _row(self, found: Any) -> Row:
@@ -299,4 +302,6 @@ class Collection:
 
 
 def _matching(rows: Sequence[Row], condition: Condition | None) -> list[Row]:
-    return [row for row in rows if condition is None or condition.matches(row.payload)]
+    """Those that satisfy the condition and have not expired."""
+    shown = (row for row in rows if not is_expired(row.payload))
+    return [row for row in shown if condition is None or condition.matches(row.payload)]

@@ -20,6 +20,7 @@ from utils.stores.pgvector.schema import Table, quoted
 from utils.stores.pgvector.vector import Vector
 from utils.stores.protocol import SCOPE_KEYS, Owner, Patch, Question, Row
 from utils.stores.values import is_memory_id
+from utils.stores.visibility import EXPIRATION_KEY, INTERNAL_KEY
 
 if TYPE_CHECKING:
     from utils.stores.filters import Condition
@@ -213,7 +214,7 @@ _IN_ORDER_OF_INDEX: Final = {"enable_sort": "off"}
 
 def scan(table: Table, owner: Owner, after_id: str | None, limit: int) -> Statement:
     """The owner's next rows in the order of their ids: ``(id, payload)``."""
-    where, params = _where(owner, None)
+    where, params = _where(owner, None, shown=_IS_MEMORY)
     after = sql.SQL("" if after_id is None else " AND t.id > %(after_id)s::uuid")
     text = sql.SQL(_SCAN).format(table=quoted(table.name), where=where, after=after)
     return Statement(text, {**params, "after_id": after_id, "limit": limit}, _IN_ORDER_OF_INDEX)
@@ -223,10 +224,20 @@ _USER: Final = "payload ->> 'user_id' = %(user_id)s"
 # The planner cannot take the B-tree on the user id for this form, whatever it believes about the number of rows.
 _USER_BESIDE_INDEX: Final = "payload ->> 'user_id' IS NOT DISTINCT FROM %(user_id)s"
 _AGENT: Final = "payload ->> 'agent_id' = %(agent_id)s"
+# What ``visibility`` hides. One look for two rare keys, and only where one of them is there a look at its value.
+_IS_MEMORY: Final = f"lower(payload ->> '{INTERNAL_KEY}') IS DISTINCT FROM 'true'"
+_IS_SHOWN: Final = f"""(payload ?| ARRAY['{INTERNAL_KEY}', '{EXPIRATION_KEY}'] AND (
+    lower(payload ->> '{INTERNAL_KEY}') = 'true' OR (
+        payload ->> '{EXPIRATION_KEY}' ~ '^[0-9][0-9][0-9][0-9]-[01][0-9]-[0-3][0-9]$' AND
+        payload ->> '{EXPIRATION_KEY}' < to_char(statement_timestamp() AT TIME ZONE 'UTC', 'YYYY-MM-DD') COLLATE "C"
+    )
+)) IS NOT TRUE"""
 
 
-def _where(owner: Owner, condition: Condition | None, user: str = _USER) -> tuple[sql.SQL, dict[str, Any]]:
-    parts, params = [user], {"user_id": owner.user_id}
+def _where(
+    owner: Owner, condition: Condition | None, user: str = _USER, shown: str = _IS_SHOWN
+) -> tuple[sql.SQL, dict[str, Any]]:
+    parts, params = [user, shown], {"user_id": owner.user_id}
     if owner.agent_id is not None:
         parts.append(_AGENT)
         params["agent_id"] = owner.agent_id

@@ -47,6 +47,7 @@ from utils.stores.pgvector.sizes import EXACT_ROWS, OwnerSizes
 from utils.stores.pgvector.vector import Vector
 from utils.stores.protocol import Owner, Question, Row, RowChanges
 from utils.stores.values import is_encodable, is_memory_id
+from utils.stores.visibility import is_memory
 
 if TYPE_CHECKING:
     from utils.config.pgvector import PgvectorConfig
@@ -142,7 +143,8 @@ class PgvectorStore:
             return None
         connections = self._writes if to_change else self._reads
         found = await self._execute(connections, statements.get(table, memory_id))
-        return Row(found[0][0], found[0][1] if isinstance(found[0][1], dict) else {}) if found else None
+        rows = [Row(row_id, payload if isinstance(payload, dict) else {}) for row_id, payload in found]
+        return next((row for row in rows if is_memory(row.payload)), None)
 
     async def search(
         self,
