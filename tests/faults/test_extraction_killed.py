@@ -8,7 +8,7 @@ import time
 from collections import Counter, deque
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, timedelta
 from typing import Any
 
 import pytest
@@ -34,8 +34,19 @@ class Size:
     kills: int
 
 
+@dataclass(frozen=True, slots=True)
+class Fact:
+    """A memory that a conversation must leave behind."""
+
+    text: str
+    subtype: str
+    conversation_id: str
+    description: tuple[str, ...] = ()  # its date or its steps
+
+
 class Planted:
-    """Conversations of yesterday, in each of which facts and chatter are said; every turn has a word of its own.
+    """Conversations of yesterday, in each of which facts of every type and chatter are said; every turn has a word of
+    its own.
 
     Of each user one fact is stated again by every conversation, and otherwise: the newest holds.
     """
@@ -43,8 +54,8 @@ class Planted:
     def __init__(self, size: Size, seed: int) -> None:
         self.history = History(str(seed))
         self.users = [f"user-{number}" for number in range(size.users)]
-        self.facts: dict[str, set[str]] = {user: set() for user in self.users}
-        self.homes: dict[str, str] = {}
+        self.facts: dict[str, list[Fact]] = {user: [] for user in self.users}
+        self.homes: dict[str, Fact] = {}
         self.said: set[str] = set()
         self._chance = random.Random(seed)
         per_user = size.conversations // size.users
@@ -60,16 +71,28 @@ class Planted:
             word = f"said-{len(self.said)}"
             self.said.add(word)
             if turn == 0:
-                self.homes[user] = f"I live in Town{number}"
-                text = f"{self.homes[user]}."
+                self.homes[user] = Fact(f"I live in Town{number}", "semantic", made.id)
+                text = f"{self.homes[user].text}."
             elif turn % 3 == 1:
-                fact = f"I like hobby-{user.replace('-', '')}x{number}x{turn}"
-                self.facts[user].add(fact)
-                text = f"{fact}."
+                hobby = f"hobby-{user.replace('-', '')}x{number}x{turn}"
+                fact = self._fact(hobby, (number + turn // 3) % 3, made.id, date.fromtimestamp(day))
+                self.facts[user].append(fact)
+                text = f"{fact.text}."
             else:
                 text = "What do you think?"
             # Many in one second; the rest of the conversation in the seconds after it.
             self.history.say(made.id, at + self._chance.choice((0, 0, 0, 1, 2)), text, f"Well, {word}.")
+
+    @staticmethod
+    def _fact(hobby: str, kind: int, conversation_id: str, day: date) -> Fact:
+        """A fact about ``hobby``, one of each type in turn, said on ``day``."""
+        if kind == 0:
+            return Fact(f"I like {hobby}", "semantic", conversation_id)
+        if kind == 1:
+            eve = (day - timedelta(days=1)).isoformat()
+            return Fact(f"I bought {hobby} yesterday", "episodic", conversation_id, (eve,))
+        steps = (f"I boil {hobby}", "I add salt")
+        return Fact(f"First {steps[0]}, then {steps[1]}", "procedural", conversation_id, steps)
 
 
 @pytest.fixture
@@ -138,12 +161,18 @@ def killed_and_finished(site: Site[Ledger], dify: StandInDify, planted: Planted,
 def everything_is_stored_once(plugin: Plugin, planted: Planted) -> None:
     for user in planted.users:
         listed = plugin.call("get_all_memories", user_id=user, limit=1000).results
-        texts = Counter(one["memory"] for one in listed)
-        assert texts == Counter({*planted.facts[user], planted.homes[user]}), user
+        assert Counter(map(as_fact, listed)) == Counter([*planted.facts[user], planted.homes[user]]), user
         assert {one["agent_id"] for one in listed} == {APP}
-        assert all(one["metadata"]["source"]["conversation_id"] for one in listed)
-        kinds = {one["metadata"]["memory_subtype"] for one in listed}
-        assert kinds == {"semantic"}, user
+        assert all(one["metadata"]["memory_origin"] == "implicit" for one in listed)
+        for source in (one["metadata"]["source"] for one in listed):
+            messages = {turn.id for turn in planted.history.conversations[source["conversation_id"]].messages}
+            assert {source["first_message_id"], source["last_message_id"]} <= messages
+
+
+def as_fact(memory: dict[str, Any]) -> Fact:
+    metadata = memory["metadata"]
+    description = [metadata["date"]] if "date" in metadata else metadata.get("steps", [])
+    return Fact(memory["memory"], metadata["memory_subtype"], metadata["source"]["conversation_id"], tuple(description))
 
 
 def a_further_run_finds_nothing(plugin: Plugin, dify: StandInDify, model: StandInModel, planted: Planted) -> None:
