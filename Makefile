@@ -9,7 +9,7 @@ TYPED := main.py utils tools provider playground scripts release
 VERSION = $(shell sed -n 's/^version: *//p' manifest.yaml)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-long lint format translations bench model-quality package offline-package clean
+.PHONY: help demo test test-long lint format translations workflows bench model-quality package offline-package clean
 
 help:
 	@echo "make demo       a tour of the plugin in the terminal; needs no account"
@@ -18,6 +18,7 @@ help:
 	@echo "make lint       format, lint and types only"
 	@echo "make format     rewrite the code as the formatter wants it"
 	@echo "make translations  write the texts of i18n/ into manifest.yaml, provider/ and tools/"
+	@echo "make workflows  bring the example workflows up to date with the tools, and draw them"
 	@echo "make bench      speed, as a ratio to mem0 itself"
 	@echo "make model-quality  what a small real model makes of the prompts; fetches and builds it once, takes an hour"
 	@echo "make package    dist/mem0ai-$(VERSION).difypkg, to be installed in Dify"
@@ -53,6 +54,9 @@ format: $(VENV)/dev-installed
 
 translations: $(VENV)/dev-installed
 	$(PY) -m scripts.translations
+
+workflows: translations
+	$(PY) -m scripts.workflows
 
 test: lint
 	$(PY) -m pytest -n 4 --dist loadfile -m "not long"
