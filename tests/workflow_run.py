@@ -73,7 +73,7 @@ class WorkflowRun:
 
     def _llm(self, name: str, data: Mapping[str, Any]) -> None:
         said = {message["role"]: self.text(message["text"]) for message in data["prompt_template"]}
-        query = said.get("user") or self.text(data["memory"]["query_prompt_template"])
+        query = said["user"] if "user" in said else self.text(data["memory"]["query_prompt_template"])
         self.values[name] = {"text": self._call_model(said["system"], query)}
 
     def _code(self, name: str, data: Mapping[str, Any]) -> None:

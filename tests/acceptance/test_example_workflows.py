@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable, Iterator
 from datetime import date
@@ -15,7 +16,7 @@ from playground.dify_app import History, StandInDify
 from playground.dify_host import PluginProcess
 from playground.postgres import Database
 from scripts.workflows import WORKFLOWS
-from tests.plugin import Plugin
+from tests.plugin import PATIENT_S, Plugin
 from tests.workflow_run import WorkflowRun
 from utils.extraction.request import range_before
 
@@ -23,8 +24,8 @@ NOON_S = 12 * 3600
 
 
 @pytest.fixture
-def plugin(plugin_process: Callable[..., PluginProcess], pgvector_credentials: dict[str, Any]) -> Plugin:
-    return Plugin(plugin_process(), pgvector_credentials)
+def plugin(module_process: PluginProcess, collection_credentials: dict[str, Any]) -> Plugin:
+    return Plugin(module_process, collection_credentials)
 
 
 @pytest.fixture
@@ -51,7 +52,7 @@ def start(plugin: Plugin, prompts: list[str]) -> Callable[..., WorkflowRun]:
         return WorkflowRun(app, called, answered, system=system)
 
     def called(tool: str, parameters: dict[str, Any]) -> Any:
-        return plugin.call(tool, **parameters)
+        return plugin.call(tool, **{**parameters, "timeout": PATIENT_S})  # the machine may be busy
 
     def answered(system: str, query: str) -> str:
         prompts.append(system)
@@ -101,17 +102,16 @@ def test_an_extraction_that_is_refused_ends_with_the_reason(start: Callable[...,
 
 
 def test_a_preview_deletes_nothing_and_forgetting_does(
-    plugin: Plugin, start: Callable[..., WorkflowRun], database: Database
+    plugin: Plugin, start: Callable[..., WorkflowRun], module_database: Database
 ) -> None:
     for text in ("I was at a concert.", "I own a cello."):
         plugin.accept("ana", text, infer=False, agent_id="support")
     plugin.drain("ana")
-    with psycopg.connect(database.uri, autocommit=True) as connection:
-        aged = '{"created_at": "2020-01-01T00:00:00+00:00"}'
-        concert = "I was at a concert."
-        connection.execute(
-            "UPDATE mem0 SET payload = payload || %s::jsonb WHERE payload->>'data' = %s", (aged, concert)
-        )
+    collection = json.loads(plugin.credentials["local_vector_db_json_secret"])["config"]["collection_name"]
+    with psycopg.connect(module_database.uri, autocommit=True) as connection:
+        aged = "UPDATE {} SET payload = payload || %s::jsonb WHERE payload->>'data' = %s"
+        values = ('{"created_at": "2020-01-01T00:00:00+00:00"}', "I was at a concert.")
+        connection.execute(aged.format(collection).encode(), values)
     shown = start("weekly_forgetting")
     outputs = shown.run(user_id="ana", then="show only")
     assert shown.visited[-1] == "end_preview" and len(plugin.texts("ana")) == 2

@@ -38,7 +38,7 @@ PACKED_TOP: Final = {
 }  # fmt: skip
 DECOYS: Final = (
     ".env", ".env.local", ".git/config", ".github/workflows/ci.yaml", ".ci/run", ".venv/bin/python", ".cache/x.json",
-    "venv/pyvenv.cfg", "pyproject.toml", "uv.lock", "Makefile", "CONTRIBUTING.md", "requirements-dev.txt",
+    "venv/pyvenv.cfg", "pyproject.toml", "uv.lock", "Makefile", "CONTRIBUTING.md", "MIGRATION.md", "requirements-dev.txt",
     "tests/unit/test_x.py", "playground/tour.py", "playground/data/PG_VERSION", "benchmarks/overhead.py",
     "release/package.py",
     "scripts/translations.py", "_assets/workflows/weekly_forgetting.yml",
