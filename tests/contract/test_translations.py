@@ -9,6 +9,7 @@ from typing import Final
 import pytest
 
 from scripts import translations
+from utils import messages
 from utils.messages import DEFAULT_LANGUAGE, LANGUAGES
 
 CATALOGUES: Final = translations.catalogues()
@@ -63,6 +64,28 @@ def test_no_text_is_left_in_english(language: str) -> None:
 def test_every_text_is_written_in_its_own_script(language: str) -> None:
     latin = {name for name, said in CATALOGUES[language].items() if not CHINESE_OR_JAPANESE.search(said)}
     assert latin == NOT_WRITTEN_IN_THEM
+
+
+def test_a_tool_has_a_text_of_its_own_only_where_it_differs() -> None:
+    for name, said in ENGLISH.items():
+        shared = re.sub(r"^tools\.\w+", "every_tool", name)
+        if shared != name and ENGLISH.get(shared) == said:
+            assert any(CATALOGUES[one][name] != CATALOGUES[one][shared] for one in OTHERS), name
+
+
+# Beside the word that is used: others for the same thing, which would puzzle whoever meets both.
+OTHER_WORDS: Final = {
+    "zh_Hans": r"检索|代理 ?ID|令牌|Token",
+    "ja_JP": r"長期記憶|エージェントID|記憶は|記憶を|記憶の",
+    "pt_BR": r"\bescritas?\b|\bpesquis|pontos? de controle|\bapps?\b|\bdeletar",
+}
+
+
+@pytest.mark.parametrize("language", OTHER_WORDS)
+def test_one_thing_has_one_word(language: str) -> None:
+    said = {**CATALOGUES[language], **messages.catalogue(language)}
+    found = {name: words for name, words in said.items() if re.search(OTHER_WORDS[language], words)}
+    assert found == {}
 
 
 def test_all_but_the_texts_stays_as_it_was_written() -> None:
