@@ -47,6 +47,7 @@ class PluginProcess:
     Args:
         env: what the child's environment holds beside PATH, HOME, the locale and TMPDIR.
         cwd: the plugin's folder.
+        python: the interpreter, with the plugin's packages.
 
     Attributes:
         manifest: the declaration the plugin sent as its first line.
@@ -57,11 +58,14 @@ class PluginProcess:
         longest_line_bytes: the longest line on stdout; the daemon kills a plugin above 5 MiB.
     """
 
-    def __init__(self, env: Mapping[str, str] | None = None, cwd: Path | str = _ROOT) -> None:
+    def __init__(
+        self, env: Mapping[str, str] | None = None, cwd: Path | str = _ROOT, python: Path | str = sys.executable
+    ) -> None:
         kept = {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
         # INSTALL_METHOD is said outright: the SDK would else read it from a developer's .env in the plugin's folder.
         self._env = {**kept, "INSTALL_METHOD": "local", **(env or {})}
         self._cwd = str(cwd)
+        self._command = (str(python), "-m", "main")
         self._process: subprocess.Popen[bytes] | None = None
         self._threads: list[threading.Thread] = []
         self._replies: dict[str, Reply] = {}
@@ -93,7 +97,7 @@ class PluginProcess:
         """
         self._started_at = time.monotonic()
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "main"],
+            self._command,
             cwd=self._cwd,
             env=self._env,
             stdin=subprocess.PIPE,
