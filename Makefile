@@ -12,7 +12,7 @@ VERSION = $(shell sed -n 's/^version: *//p' manifest.yaml)
 .PHONY: help demo test test-long lint format translations workflows bench model-quality package offline-package clean
 
 help:
-	@echo "make demo       a tour of the plugin in the terminal; needs no account"
+	@echo "make demo       a tour of the plugin in the terminal; needs no account (STAND_IN=1: and fetches no model)"
 	@echo "make test       format, lint, types, tests and the package; what CI runs"
 	@echo "make test-long  the tests that take minutes: crash loops, large tables"
 	@echo "make lint       format, lint and types only"
@@ -41,7 +41,7 @@ $(VENV)/dev-installed: requirements.txt playground/requirements.txt requirements
 	@touch $(VENV)/demo-installed $@
 
 demo: $(VENV)/demo-installed
-	@$(PY) -m playground.demo $(if $(RECORD),--record $(RECORD))
+	@$(PY) -m playground.demo $(if $(STAND_IN),--stand-in) $(if $(RECORD),--record $(RECORD))
 
 lint: $(VENV)/dev-installed
 	$(PY) -m ruff format --check .

@@ -15,7 +15,7 @@ import psycopg
 
 from playground.invocation import Invocation
 from playground.postgres import Database
-from playground.terminal import Terminal
+from playground.terminal import Terminal, shown_path
 
 _USER: Final = {"user_id": "carol"}
 # Texts, metadata, and how many days ago they were remembered.
@@ -68,7 +68,7 @@ class ForgettingChapter:
         self._wait_for_the_recall()
         shown = self._show("forget_memories", {**_USER, "dry_run": True}, "")
         self._terminal.forgotten(shown.results["would_delete"])
-        self._terminal.note(f"A picture of all her memories: {self._keep(shown)}")
+        self._terminal.note(f"A picture of all her memories: {shown_path(self._keep(shown))}")
         self._show("forget_memories", _USER, "")
         self._call("delete_all_memories", {**_USER, "purge_history": True})  # the next tour begins anew
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, Final
 
 from rich.console import Console
@@ -144,6 +145,11 @@ def _readable(value: Any) -> str:
 def _with_short_ids(text: str) -> str:
     """The first eight characters say enough which memory is meant."""
     return _ID.sub(r"\1…", text)
+
+
+def shown_path(path: Path) -> str:
+    """A path as short as it can be said from here."""
+    return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)
 
 
 def moment(timestamp: Any) -> str:

@@ -9,6 +9,7 @@ from typing import Final
 from playground.http_server import HttpServer, Request, Reset, Response, json_response
 from playground.stand_in_model import wire
 from playground.stand_in_model.control import Control
+from playground.stand_in_model.embeddings import embed as embed_by_letters
 
 _LOOK_AGAIN_S: Final = 0.01  # how often a held request looks whether it may be answered by now
 ABOUT: Final = (
@@ -21,10 +22,12 @@ class StandInModel(HttpServer):
 
     Args:
         port: the port on 127.0.0.1; 0 takes a free one.
+        embed: makes the vectors; a real model may take the place of the hashed letters.
     """
 
-    def __init__(self, port: int = 0) -> None:
+    def __init__(self, port: int = 0, embed: wire.Embed = embed_by_letters) -> None:
         super().__init__(port)
+        self._embed = embed
         self.control = Control()
 
     async def respond(self, request: Request, reader: asyncio.StreamReader) -> Response:
@@ -65,7 +68,7 @@ class StandInModel(HttpServer):
             control.count(f"failed_{failure}")
             return await self._fail(failure, endpoint, reader)
         try:
-            answered = wire.answer(endpoint, json.loads(request.body), control)
+            answered = wire.answer(endpoint, json.loads(request.body), control, self._embed)
         except (ValueError, TypeError, KeyError) as error:
             return json_response(400, wire.error("invalid_request_error", f"{type(error).__name__}: {error}"))
         control.count("answered")

@@ -6,28 +6,30 @@ import base64
 import json
 import time
 from array import array
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from playground.stand_in_model import prompt as prompts
 from playground.stand_in_model.answer import answer as answer_to
 from playground.stand_in_model.answer import verbatim_answer
 from playground.stand_in_model.control import Control
-from playground.stand_in_model.embeddings import DEFAULT_DIMENSIONS, embed
+from playground.stand_in_model.embeddings import DEFAULT_DIMENSIONS
 
 CHAT_MODEL: Final = "stand-in-chat"
 EMBEDDING_MODEL: Final = "stand-in-embedding"
 _CHARACTERS_PER_TOKEN: Final = 4
+# The unit vector of a text, of so many dimensions if it can choose.
+type Embed = Callable[[str, int], list[float]]
 _UNUSABLE: Final = ("I am afraid I cannot help with that.", "", '{"memory": [{"ev', "```json\n", "null")
 
 
-def answer(endpoint: str, body: Mapping[str, Any], control: Control) -> dict[str, Any]:
-    """The JSON answer of an endpoint (``chat`` or ``embeddings``) to a request's body.
+def answer(endpoint: str, body: Mapping[str, Any], control: Control, embed: Embed) -> dict[str, Any]:
+    """The JSON answer of an endpoint (``chat`` or ``embeddings``) to a request's body; ``embed`` makes the vectors.
 
     Raises:
         KeyError, TypeError, ValueError: the request is not one of OpenAI's.
     """
-    return _chat(body, control) if endpoint == "chat" else _embeddings(body, control)
+    return _chat(body, control) if endpoint == "chat" else _embeddings(body, control, embed)
 
 
 def models() -> dict[str, Any]:
@@ -82,7 +84,7 @@ def _completion(model: str, content: str, *, prompt_characters: int) -> dict[str
     }
 
 
-def _embeddings(body: Mapping[str, Any], control: Control) -> dict[str, Any]:
+def _embeddings(body: Mapping[str, Any], control: Control, embed: Embed) -> dict[str, Any]:
     texts = [body["input"]] if isinstance(body["input"], str) else list(body["input"])
     if not texts or not all(isinstance(text, str) and text for text in texts):
         raise ValueError("input must be a text or a list of texts, none of them empty")
