@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final
 from sqlalchemy import Connection
 
 from utils.forgetting.assessment import assess
-from utils.memory import remember
 from utils.memory.handlers import shared_database
+from utils.memory.reconcile import deletion
 from utils.memory.requests import VERSION, WriteRequest
 from utils.queue.handler import Outcome, QueueLease
 from utils.state import checkpoints, history, leases, queues, recalls, writes
@@ -171,7 +171,7 @@ class _Run:
             _Recalled: some have been recalled since they were judged; nothing is done.
         """
         ids = [row.id for row in rows]
-        entries = [remember.deletion(row, self.asked.at).entry(REASON) for row in rows]
+        entries = [deletion(row, self.asked.at).entry(REASON) for row in rows]
         user_id, shared = self.write.user_id, shared_database(self.store, self.state)
         changes = RowChanges(deleted=ids)
         statements = [] if shared is None else await shared.change_statements(Owner(user_id), changes)

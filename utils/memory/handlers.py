@@ -20,8 +20,10 @@ from utils.aio import congestion
 from utils.config.state_location import PostgresLocation
 from utils.errors import CannotList, ServiceUnavailable, TimedOut
 from utils.memory import remember
+from utils.memory.observed import is_new_since
 from utils.memory.plan import Change, Plan, apply, transaction
 from utils.memory.recall_log import EVERY_S
+from utils.memory.reconcile import deletion
 from utils.memory.requests import VERSION, Add, Chunk, Delete, DeleteAll, Update, WriteRequest, read
 from utils.messages import Sentence
 from utils.queue.handler import Handler, Outcome, QueueLease, Step
@@ -144,7 +146,8 @@ class ChunkHandler(ChangeHandler):
 
 class DeleteAllHandler:
     """Carries out delete_all: page by page, each recorded before it goes. Cut off and begun again, it counts no memory
-    twice.
+    twice. One that had failed and is taken up late leaves what was said or stored since it was accepted; of the history
+    that it purges nothing stays all the same, as what it holds of a newer memory may be an older text.
 
     Args:
         store: where the memories are.
@@ -162,7 +165,9 @@ class DeleteAllHandler:
         request = read(write.kind, write.payload)
         if not isinstance(request, DeleteAll):
             raise TypeError(f"not a delete_all: {write.kind}")
-        await self._delete_rows(write, lease, request)
+        kept = await self._delete_rows(write, lease, request)
+        if kept:
+            _log.warning("write %s is older than %d memories it would delete; they stay as they are", write.id, kept)
         count = await self._deleted(write)
         erases_user = request.purge_history and request.agent_id is None  # of one agent's deletion the user stays
         if erases_user:  # what a search found just before may still be in some process's recall log
@@ -172,22 +177,27 @@ class DeleteAllHandler:
             claim = lease.claim
             if request.purge_history:
                 history.purge(conn, claim.scope, claim.user_id, request.agent_id)
-            recalls.delete_all(conn, claim.scope, claim.user_id, request.agent_id)
+            if not kept:  # those of each memory went with it
+                recalls.delete_all(conn, claim.scope, claim.user_id, request.agent_id)
             erasure.drop_failed_before(conn, claim, write.id, request.agent_id)
             if erases_user:
                 erasure.forget_user(conn, claim, write.id)
 
         return Outcome({"count": count}, (clear,), forget_queue=erases_user)
 
-    async def _delete_rows(self, write: Write, lease: QueueLease, request: DeleteAll) -> None:
-        """Go through the owner's memories until none is left.
+    async def _delete_rows(self, write: Write, lease: QueueLease, request: DeleteAll) -> int:
+        """Go through the owner's memories until none is left to delete; how many are left all the same, as they are
+        newer.
 
         Raises:
             ServiceUnavailable: memories that were deleted are still shown, and no others.
         """
         longest_s = max(_SHORTEST_WAIT_S, _WAIT_FACTOR * self._store.visible_after_s)
         waited_s, deleted = 0.0, await self._deleted(write)
-        while await self._pass(write, lease, request):
+        while True:
+            found, kept = await self._pass(write, lease, request)
+            if not found:
+                return kept
             before, deleted = deleted, await self._deleted(write)
             if deleted > before:
                 waited_s = 0.0
@@ -200,22 +210,25 @@ class DeleteAllHandler:
             await asyncio.sleep(_LOOK_AGAIN_S)
             waited_s += _LOOK_AGAIN_S
 
-    async def _pass(self, write: Write, lease: QueueLease, request: DeleteAll) -> bool:
-        """Delete every memory that is shown; whether there was any."""
-        owner, after_id = Owner(write.user_id, request.agent_id), None
+    async def _pass(self, write: Write, lease: QueueLease, request: DeleteAll) -> tuple[int, int]:
+        """Delete every memory that is shown and not kept; how many either are."""
+        owner, after_id, found, kept = Owner(write.user_id, request.agent_id), None, 0, 0
         try:
             while rows := await self._store.scan(owner, after_id, _BATCH):
-                await self._delete(write, lease, rows, request.at)
-                after_id = rows[-1].id
+                gone = [row for row in rows if not (write.parked and is_new_since(row, request.at))]
+                await self._delete(write, lease, gone, request.at)
+                after_id, found, kept = rows[-1].id, found + len(gone), kept + len(rows) - len(gone)
         except CannotList:
             # A store that lists only so many cannot go on from an id; the next pass sees what has moved up.
-            if after_id is None:
+            if not found:
                 raise
-        return after_id is not None
+        return found, kept
 
     async def _delete(self, write: Write, lease: QueueLease, rows: list[Row], at: str) -> None:
         """Delete one page and commit its record: in one transaction where that is possible, else the record first."""
-        plan = Plan(tuple(remember.deletion(row, at) for row in rows))
+        if not rows:
+            return
+        plan = Plan(tuple(deletion(row, at) for row in rows))
         shared = shared_database(self._store, self._state)
         statements = (
             []

@@ -37,6 +37,19 @@ def is_later(row: Row, said_at: str) -> bool:
     return time is not None and time > datetime.fromisoformat(said_at)
 
 
+def is_earlier(row: Row, said_at: str) -> bool:
+    """Whether ``row`` was said before the ISO 8601 time ``said_at``, or nobody knows when."""
+    time = observed(row)
+    return time is None or time < datetime.fromisoformat(said_at)
+
+
+def is_new_since(row: Row, at: str) -> bool:
+    """Whether what ``row`` says was said, or stored, after the ISO 8601 time ``at``."""
+    times = [instant(row.payload.get(key)) for key in ("observed_at", "created_at", "updated_at")]
+    latest = max((time for time in times if time is not None), default=None)
+    return latest is not None and _moment(latest) > datetime.fromisoformat(at)
+
+
 def time_of_change(row: Row, said_at: str, now: datetime) -> str | None:
     """The time that a change of ``row`` counts with; None when the change comes too late.
 

@@ -24,7 +24,8 @@ if TYPE_CHECKING:
     from psycopg import Cursor
     from psycopg.sql import SQL, Composed
 
-Event = Literal["ADD", "UPDATE", "DELETE"]
+# NONE: the memory stays as it is, but was said again. It is no change to tell anybody of.
+Event = Literal["ADD", "UPDATE", "DELETE", "NONE"]
 # mem0's keyword index text is of the old wording after an update, and rebuilt by nobody here.
 _OUTDATED: Final = ("text_lemmatized",)
 
@@ -36,7 +37,7 @@ class Change:
     Attributes:
         event: what happens to it.
         memory_id: its real id.
-        text: the new text; None when it is deleted.
+        text: the new text, of NONE the one it has; None when it is deleted.
         old_text: the text before; None when it is added.
         metadata: for ADD the caller's metadata, for UPDATE the keys that are set over the existing ones.
         created_at: ISO 8601 time the memory was created.
@@ -181,7 +182,7 @@ async def apply(plan: Plan, store: Store, owner: Owner, must_be_held: Callable[[
 
     Returns:
         The changes that were made, in the plan's order; one that found no memory to replace, or another user's, was
-        not.
+        not. Of a memory that was only said again there is nothing to tell.
 
     Raises:
         ServiceError: the store failed; some changes may have been made.
@@ -190,11 +191,12 @@ async def apply(plan: Plan, store: Store, owner: Owner, must_be_held: Callable[[
     if added:
         must_be_held()
         await store.insert([_added_row(change, owner) for change in added], [_vector(change) for change in added])
-    return [
+    made = [
         change
         for change in plan.changes
         if change.event == "ADD" or await _apply_to_existing(change, store, owner, must_be_held)
     ]
+    return [change for change in made if change.event != "NONE"]
 
 
 async def _apply_to_existing(change: Change, store: Store, owner: Owner, must_be_held: Callable[[], None]) -> bool:
@@ -204,6 +206,8 @@ async def _apply_to_existing(change: Change, store: Store, owner: Owner, must_be
         return False
     if current is None:
         return change.event == "DELETE"
+    if change.event == "NONE" and current.text != change.text:
+        return False  # its vector is not that of what the memory says by now
     must_be_held()
     if change.event == "DELETE":
         await store.delete([change.memory_id])
@@ -225,7 +229,8 @@ async def transaction(plan: Plan, store: TransactionalStore, owner: Owner) -> Ca
     def send(cursor: Cursor[Any]) -> list[Change]:
         for insert in inserts:
             store.send(cursor, insert)
-        return added + [change for change, sent in others if sum(store.send(cursor, each) for each in sent)]
+        made = [change for change, sent in others if sum(store.send(cursor, each) for each in sent)]
+        return added + [change for change in made if change.event != "NONE"]
 
     return send
 
@@ -236,7 +241,7 @@ async def _statements(
     """What replaces or deletes a memory."""
     if change.event == "DELETE":
         return await store.change_statements(owner, RowChanges(deleted=(change.memory_id,)))
-    patch = Patch(change.memory_id, _updated_keys(change), _OUTDATED, _vector(change))
+    patch = Patch(change.memory_id, _updated_keys(change), _outdated_keys(change), _vector(change))
     return await store.change_statements(owner, RowChanges(patched=(patch,)))
 
 
@@ -257,15 +262,21 @@ def _added_row(change: Change, owner: Owner) -> Row:
 
 def _updated_row(change: Change, current: Row) -> Row:
     """The stored payload with the new text; everything the change does not name stays, whoever wrote it."""
-    payload = {key: value for key, value in current.payload.items() if key not in _OUTDATED}
+    payload = {key: value for key, value in current.payload.items() if key not in _outdated_keys(change)}
     return Row(
         change.memory_id,
         {**payload, **_updated_keys(change), "created_at": current.created_at or change.created_at},
     )
 
 
+def _outdated_keys(change: Change) -> tuple[str, ...]:
+    return () if change.event == "NONE" else _OUTDATED
+
+
 def _updated_keys(change: Change) -> dict[str, Any]:
-    """The keys of a payload that an UPDATE sets."""
+    """The keys of a payload that an UPDATE sets, or that of a memory that was said again."""
+    if change.event == "NONE":
+        return {"observed_at": change.said_at}
     text = change.text or ""
     metadata = {key: value for key, value in change.metadata.items() if key not in SCOPE_KEYS}
     times = {"created_at": change.created_at, "updated_at": change.changed_at, "observed_at": change.said_at}

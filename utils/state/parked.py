@@ -14,7 +14,7 @@ def unpark(conn: Connection, scope: str, fingerprint: str, known: Known, *, own:
     """Put parked writes of ``scope`` back in line, each in its old place; how many there were.
 
     Other writes of their users have been carried out meanwhile, so a plan that was made for one is no longer true of
-    the memories: it is planned anew.
+    the memories: it is planned anew. Those that were put back are still marked as ``parked``: they are late.
 
     Args:
         conn: an open transaction.
@@ -35,7 +35,7 @@ def unpark(conn: Connection, scope: str, fingerprint: str, known: Known, *, own:
         return 0
     users = queues.lock_free(conn, and_(write_queues.c.scope == scope, write_queues.c.user_id.in_(found)), most)
     their_queues = and_(write_queues.c.scope == scope, write_queues.c.user_id.in_(users))
-    revived = {"status": PENDING, "parked": False, "attempts": 0, "finished_at": None, "next_attempt_at": DUE_NOW}
+    revived = {"status": PENDING, "attempts": 0, "finished_at": None, "next_attempt_at": DUE_NOW}
     none = {"plan": None, "error": None, "error_code": None}
     count = conn.execute(
         update(writes).where(parked, writes.c.user_id.in_(users)).values(fingerprint=fingerprint, **revived, **none),

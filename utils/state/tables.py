@@ -79,8 +79,9 @@ SUPERSEDED: Final = "superseded"  # by a delete_all that was accepted later
 
 # One row per accepted write; `status` is one of these four. `payload` and `plan` hold user text and are erased when
 # it ends otherwise than by failing. `parked` marks failures of a service, which are tried again under other
-# credentials; `waited_for` a write whose caller waits: it is tried twice and then not any more. `version` is that of
-# the form of payload and plan: a process leaves alone what it does not know.
+# credentials, and stays when they are: such a write is late. `waited_for` marks a write whose caller waits: it is tried
+# twice and then not any more. `version` is that of the form of payload and plan: a process leaves alone what it does
+# not know.
 writes: Final = Table(
     "writes",
     metadata,

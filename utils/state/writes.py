@@ -75,7 +75,9 @@ class NewWrite:
 
 @dataclass(frozen=True, slots=True)
 class Write:
-    """A pending write as the worker sees it; ``plan`` is None until one has been committed."""
+    """A pending write as the worker sees it; ``plan`` is None until one has been committed. A ``parked`` one had failed
+    and is late: writes that were accepted after it may have been carried out before it.
+    """
 
     id: str
     user_id: str
@@ -85,6 +87,7 @@ class Write:
     plan: Mapping[str, Any] | None
     attempts: int
     waited_for: bool
+    parked: bool
 
 
 @dataclass(frozen=True, slots=True)

@@ -32,7 +32,7 @@ class Deleting(handlers.DeleteAllHandler):
         return len(self.recorded)
 
     async def run(self, user_id: str) -> None:
-        write, lease = SimpleNamespace(user_id=user_id), SimpleNamespace(made_progress=True)
+        write, lease = SimpleNamespace(user_id=user_id, parked=False), SimpleNamespace(made_progress=True)
         await self._delete_rows(cast("Any", write), cast("Any", lease), DeleteAll(at="2026-01-01T00:00:00+00:00"))
 
 

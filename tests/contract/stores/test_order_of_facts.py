@@ -1,4 +1,4 @@
-"""Facts that arrive in any order end with what was said last, on every store.
+"""Facts that arrive in any order end with what was said last, on every store, also where it was said before.
 
 The model is played by a function: it updates the memory about a subject where it is shown one, without a look at
 dates, as small models do.
@@ -16,9 +16,9 @@ import pytest
 
 from tests.contract.stores.conftest import in_lane
 from tests.contract.stores.rows import QUERY, someone
-from utils.memory import remember
 from utils.memory.answers import ProposedChange
 from utils.memory.plan import Plan, apply, transaction, with_vectors
+from utils.memory.reconcile import Candidate, reconcile
 from utils.memory.requests import Add
 from utils.stores.protocol import Owner, Store, TransactionalStore
 
@@ -29,24 +29,26 @@ SUBJECTS = ("home", "job")
 
 @dataclass(frozen=True, slots=True)
 class Said:
-    """A fact, and the minute it was said in; its write arrives when it may."""
+    """A fact, and the minute it was said in; its write arrives when it may. Of each subject the same is said again
+    every other minute.
+    """
 
     subject: str
     minute: int
 
     @property
     def text(self) -> str:
-        return f"{self.subject} since minute {self.minute}"
+        return f"{self.subject} is number {self.minute % 2}"
 
 
 async def remembered(store: Store, owner: Owner, said: Said) -> Plan:
     """Carry out the write of one fact: what it would have changed, and what it did."""
     rows, _ = await in_lane(store.page(owner, 100))
-    offered = {str(number): row for number, row in enumerate(rows)}
-    about = next((short_id for short_id, row in offered.items() if row.text.startswith(said.subject)), None)
+    offered = {str(number): Candidate(row) for number, row in enumerate(rows)}
+    about = next((short_id for short_id, one in offered.items() if one.row.text.startswith(said.subject)), None)
     answer = ProposedChange("ADD" if about is None else "UPDATE", said.text, about)
     request = Add(at=(START + timedelta(minutes=said.minute)).isoformat(), user=said.text)
-    plan = remember.reconcile([answer], offered, request, str(uuid.uuid4()), datetime.now(UTC))
+    plan = reconcile([answer], offered, request, str(uuid.uuid4()), datetime.now(UTC))
     plan = Plan(with_vectors(plan.changes, [QUERY] * len(plan.changes)), newer=plan.newer)
     if isinstance(store, TransactionalStore):
         send = await transaction(plan, store, owner)
@@ -66,7 +68,8 @@ async def test_facts_in_any_order_end_with_the_newest(store: Store, seed: int) -
     latest: dict[str, int] = {}
     for said in facts:
         plan = await remembered(store, owner, said)
-        assert bool(plan.newer) == (said.minute < latest.get(said.subject, -1))
-        latest[said.subject] = max(said.minute, latest.get(said.subject, -1))
+        so_far = latest.get(said.subject, said.minute)
+        assert bool(plan.newer) == (said.minute < so_far and said.minute % 2 != so_far % 2)
+        latest[said.subject] = max(said.minute, latest.get(said.subject, 0))
     rows, _ = await in_lane(store.page(owner, 100))
     assert {row.text for row in rows} == {Said(subject, 3).text for subject in SUBJECTS}

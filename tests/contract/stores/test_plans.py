@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Literal
+import uuid
+from dataclasses import replace
+from datetime import UTC, datetime
 
 import psycopg
 import pytest
@@ -10,14 +12,17 @@ import pytest
 from tests.contract.stores.conftest import in_lane
 from tests.contract.stores.rows import QUERY, at_cosine, memory, someone
 from utils.errors import LeaseLost
-from utils.memory.plan import Change, Plan, apply, transaction
+from utils.memory.answers import ProposedChange
+from utils.memory.plan import Change, Event, Plan, apply, transaction, with_vectors
+from utils.memory.reconcile import reconcile
+from utils.memory.requests import Add
 from utils.stores.protocol import Owner, Row, Store, TransactionalStore
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 AT = "2026-02-02T00:00:00+00:00"
 
 
-def change(event: Literal["ADD", "UPDATE", "DELETE"], row: Row, text: str | None = None) -> Change:
+def change(event: Event, row: Row, text: str | None = None) -> Change:
     vector = None if text is None else tuple(at_cosine(0.5))
     return Change(event, row.id, text, row.text, {}, AT, AT, vector=vector)
 
@@ -58,10 +63,31 @@ async def test_twice_is_once(store: Store) -> None:
         assert total == 2 and {row.text for row in rows} == {"is new", "changed"}
 
 
+async def test_of_what_was_said_again_only_the_time_changes(store: Store) -> None:
+    alice = someone()
+    row = memory(alice, "likes tea", text_lemmatized="like tea", shelf="top")
+    await in_lane(store.insert([row], [QUERY]))
+    again = replace(change("NONE", row, row.text), vector=tuple(QUERY))
+    for _ in range(2):
+        assert await applied(Plan((again,)), store, alice) == [[]] * (1 + isinstance(store, TransactionalStore))
+        [found] = await in_lane(store.search(QUERY, Owner(alice), 5))
+        assert found.payload == {**row.payload, "observed_at": AT}
+        assert found.score == pytest.approx(1.0, abs=1e-4)
+
+
+async def test_a_text_that_a_model_adds_twice_is_stored_once_and_told_once(store: Store) -> None:
+    alice = someone()
+    twice = [ProposedChange("ADD", "likes tea"), ProposedChange("ADD", "likes tea")]
+    plan = reconcile(twice, {}, Add(at=AT, user="I like tea"), str(uuid.uuid4()), datetime.now(UTC))
+    plan = replace(plan, changes=with_vectors(plan.changes, [QUERY] * len(plan.changes)))
+    for made in await applied(plan, store, alice):
+        assert [one.text for one in made] == ["likes tea"]
+    rows, total = await in_lane(store.page(Owner(alice), 10))
+    assert (total, [row.text for row in rows]) == (1, ["likes tea"])
+
+
 @pytest.mark.parametrize("changes", ["ADD", "UPDATE", "DELETE"])
-async def test_nothing_is_changed_once_the_lease_is_lost(
-    store: Store, changes: Literal["ADD", "UPDATE", "DELETE"]
-) -> None:
+async def test_nothing_is_changed_once_the_lease_is_lost(store: Store, changes: Event) -> None:
     alice = someone()
     there, new = memory(alice, "likes tea"), memory(alice, "is new")
     await in_lane(store.insert([there], [QUERY]))

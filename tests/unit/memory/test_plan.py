@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import uuid
-from collections.abc import Collection, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any, Literal
 
@@ -12,9 +12,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from utils.memory import remember
 from utils.memory.answers import ProposedChange
 from utils.memory.plan import Change, Plan
+from utils.memory.reconcile import Candidate, reconcile
 from utils.memory.requests import Add, Chunk, Delete, DeleteAll, Said, Update, WriteRequest, read
 from utils.stores.protocol import Row
 
@@ -25,7 +25,7 @@ TEXTS = st.text(st.characters(codec="utf-8"), min_size=1)
 FLOAT32 = st.floats(width=32, allow_nan=False, allow_infinity=False)
 CHANGES = st.builds(
     Change,
-    event=st.sampled_from(["ADD", "UPDATE", "DELETE"]),
+    event=st.sampled_from(["ADD", "UPDATE", "DELETE", "NONE"]),
     memory_id=st.uuids().map(str),
     text=st.none() | TEXTS,
     old_text=st.none() | TEXTS,
@@ -66,14 +66,18 @@ def answered(event: Literal["ADD", "UPDATE", "DELETE"], text: str = "", memory: 
     return ProposedChange(event=event, text=text, memory=memory, type=None, date=None, steps=())
 
 
-def reconciled(
-    *answers: ProposedChange, offered: dict[str, Row] | None = None, cut_ids: Collection[str] = ()
-) -> Sequence[Change]:
-    return planned(*answers, offered=offered, cut_ids=cut_ids).changes
+def reconciled(*answers: ProposedChange, offered: Mapping[str, Row | Candidate] | None = None) -> Sequence[Change]:
+    return planned(*answers, offered=offered).changes
 
 
-def planned(*answers: ProposedChange, offered: dict[str, Row] | None = None, cut_ids: Collection[str] = ()) -> Plan:
-    return remember.reconcile(answers, offered or {}, Add(at=AT, metadata={"k": 1}), "write-1", NOW, cut_ids)
+def planned(
+    *answers: ProposedChange,
+    offered: Mapping[str, Row | Candidate] | None = None,
+    at: str = AT,
+    write_id: str = "write-1",
+) -> Plan:
+    candidates = {key: one if isinstance(one, Candidate) else Candidate(one) for key, one in (offered or {}).items()}
+    return reconcile(answers, candidates, Add(at=at, metadata={"k": 1}), write_id, NOW)
 
 
 def test_an_update_replaces_the_offered_memory_and_keeps_its_birthday() -> None:
@@ -89,23 +93,64 @@ def test_an_update_replaces_the_offered_memory_and_keeps_its_birthday() -> None:
 
 
 def test_a_memory_the_model_saw_the_beginning_of_is_not_replaced() -> None:
-    offered = {"0": stored("lives in Oslo"), "1": stored("likes tea")}
+    offered = {"0": Candidate(stored("lives in Oslo"), cut=True), "1": stored("likes tea")}
     replaced = (answered("UPDATE", "lives in Rome", "0"), answered("UPDATE", "likes coffee", "1"))
-    changes = reconciled(*replaced, offered=offered, cut_ids={"0"})
+    changes = reconciled(*replaced, offered=offered)
     assert [(change.event, change.text) for change in changes] == [("ADD", "lives in Rome"), ("UPDATE", "likes coffee")]
 
 
 def test_what_a_conversation_adds_has_a_type_also_where_the_model_meant_to_update() -> None:
     chunk = Chunk(at=AT, agent_id="app", conversation_id="c", said=[Said("m", int(NOW.timestamp()), "I moved", "")])
-    offered = {"0": stored("lives in Oslo")}
-    plan = remember.reconcile([answered("UPDATE", "lives in Rome", "0")], offered, chunk, "write-1", NOW, {"0"})
+    offered = {"0": Candidate(stored("lives in Oslo"), cut=True)}
+    plan = reconcile([answered("UPDATE", "lives in Rome", "0")], offered, chunk, "write-1", NOW)
     [change] = plan.changes
     assert (change.event, change.metadata["memory_subtype"]) == ("ADD", "semantic")
 
 
-def test_a_text_that_is_stored_already_changes_nothing() -> None:
+def test_of_a_text_that_is_stored_already_only_the_time_is_kept() -> None:
     offered = {"0": stored("Likes tea."), "1": stored("lives in Oslo")}
-    assert reconciled(answered("ADD", "likes  TEA"), answered("UPDATE", "likes tea", "1"), offered=offered) == ()
+    [change] = reconciled(answered("ADD", "likes  TEA"), answered("UPDATE", "likes tea", "1"), offered=offered)
+    assert (change.event, change.memory_id, change.text) == ("NONE", offered["0"].id, "Likes tea.")
+    assert change.said_at == AT
+
+
+def test_what_the_messages_say_again_counts_as_said_then_though_the_model_leaves_it_out() -> None:
+    offered = {"0": Candidate(stored("likes tea"), repeated=True), "1": stored("lives in Oslo")}
+    [change] = reconciled(offered=offered)
+    assert (change.event, change.text, change.said_at) == ("NONE", "likes tea", AT)
+
+
+@pytest.mark.parametrize("said_at", [AT, AFTER])
+def test_what_was_said_then_or_later_is_not_said_again(said_at: str) -> None:
+    offered = {"0": stored("likes tea", observed_at=said_at)}
+    assert reconciled(answered("ADD", "likes tea"), offered=offered) == ()
+
+
+def test_a_memory_that_is_changed_is_not_said_again_beside_that() -> None:
+    offered = {"0": stored("lives in Oslo")}
+    answers = answered("ADD", "lives in Oslo"), answered("UPDATE", "lives in Rome", "0")
+    assert [change.event for change in reconciled(*answers, offered=offered)] == ["UPDATE"]
+
+
+def test_a_text_added_twice_is_added_once() -> None:
+    [change] = reconciled(answered("ADD", "likes tea"), answered("ADD", "likes tea"))
+    assert change.text == "likes tea"
+
+
+TOWNS = st.tuples(st.sampled_from(["Oslo", "Rome", "Bonn"]), st.integers(0, 1439))
+
+
+@given(st.lists(TOWNS, min_size=1, max_size=8, unique_by=lambda said: said[1]))
+def test_facts_said_again_and_contradicted_end_as_the_newest_in_any_order(said: list[tuple[str, int]]) -> None:
+    row: Row | None = None
+    for number, (town, minute) in enumerate(said):
+        time = f"2026-01-02T{minute // 60:02}:{minute % 60:02}:00+00:00"
+        answer = answered("ADD", f"lives in {town}") if row is None else answered("UPDATE", f"lives in {town}", "0")
+        plan = planned(answer, offered={} if row is None else {"0": row}, at=time, write_id=str(number))
+        for change in plan.changes:
+            row = stored(change.text or "", observed_at=change.said_at)
+    newest = max(said, key=lambda one: one[1])
+    assert row is not None and row.text == f"lives in {newest[0]}"
 
 
 def test_a_deletion_of_an_offered_memory_is_planned_with_its_old_text() -> None:
@@ -131,10 +176,17 @@ def test_planned_anew_a_write_adds_a_text_under_the_same_id_and_another_text_und
 @pytest.mark.parametrize("event", ["UPDATE", "DELETE"])
 def test_what_was_said_later_is_not_changed_and_named(event: Literal["UPDATE", "DELETE"]) -> None:
     row = stored("lives in Porto", observed_at=AFTER)
-    plan = planned(
-        answered(event, "lives in Oslo" if event == "UPDATE" else "", "0"), offered={"0": row}, cut_ids=["0"]
-    )
+    late = answered(event, "lives in Oslo" if event == "UPDATE" else "", "0")
+    plan = planned(late, offered={"0": Candidate(row, cut=True)})
     assert (plan.changes, plan.newer) == ((), (row.id,))
+
+
+@pytest.mark.parametrize("said_at", [BEFORE, AFTER])
+def test_what_has_nothing_to_do_with_a_memory_is_added_beside_it_whenever_that_was_said(said_at: str) -> None:
+    row = stored("lives in Porto", observed_at=said_at)
+    plan = planned(answered("UPDATE", "plays the violin", "0"), offered={"0": Candidate(row, unrelated=True)})
+    assert [(change.event, change.text) for change in plan.changes] == [("ADD", "plays the violin")]
+    assert plan.newer == ()
 
 
 def test_an_update_of_one_memory_of_which_another_is_newer_is_done() -> None:
