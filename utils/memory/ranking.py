@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 KEYWORD_WEIGHT: Final = 1.5  # chosen on halves for tuning, benchmarks/README.md
 _QUERY_CHARS: Final = 600  # of longer queries the beginning gives the words
+_WINDOW_CHARS: Final = 2_000  # a part of a message is compared in the whole: any of its sentences may have a twin
 _TEXT_CHARS: Final = 4_000  # of longer memories the beginning is compared
 _MOST_CHARS: Final = 120_000  # of all texts of one search; they take about 15 ms of everybody's time
 _SHORT_WORD: Final = 3  # letters; such words are mostly articles and the like
@@ -65,7 +66,7 @@ def nearest_in_turns(queries: Sequence[str], found: Sequence[Sequence[Row]], mos
     similar: dict[str, Row] = {}
     shares: dict[str, float] = {}
     for query, rows in zip(queries, found, strict=True):
-        compared = keyword_shares(query, [row.text for row in rows], _MOST_CHARS // len(queries))
+        compared = keyword_shares(query, [row.text for row in rows], _MOST_CHARS // len(queries), _WINDOW_CHARS)
         for row, share in zip(rows, compared, strict=True):
             shares[row.id] = max(share, shares.get(row.id, 0.0))
             if row.id not in similar or (row.score or 0.0) > (similar[row.id].score or 0.0):
@@ -93,7 +94,9 @@ def combined(similarities: Sequence[float], shares: Sequence[float]) -> list[flo
     ]
 
 
-def keyword_shares(query: str, texts: Sequence[str], most_chars: int = _MOST_CHARS) -> list[float]:
+def keyword_shares(
+    query: str, texts: Sequence[str], most_chars: int = _MOST_CHARS, query_chars: int = _QUERY_CHARS
+) -> list[float]:
     """Which share of the query's words each text has, by weight, 0..1.
 
     Args:
@@ -101,8 +104,9 @@ def keyword_shares(query: str, texts: Sequence[str], most_chars: int = _MOST_CHA
         texts: what it is compared with, and over what rarity is counted.
         most_chars: how many characters of all texts together are compared; where they have more, the beginnings of
             the longest are.
+        query_chars: how many characters of the query give the words.
     """
-    pieces = _pieces(_folded(query, _QUERY_CHARS))
+    pieces = _pieces(_folded(query, query_chars))
     cut = _longest_compared([len(text) for text in texts], most_chars)
     folded = [_folded(text, cut) for text in texts]
     cut = _longest_compared([len(text) for text in folded], most_chars)  # folding can make a text longer

@@ -164,6 +164,12 @@ def test_the_most_similar_by_vector_and_by_words_come_in_turns() -> None:
     assert in_turns == ["a", "has a whippet named Biscuit", "b", "Biscuit sleeps", "c"]
 
 
+def test_the_last_sentence_of_a_window_has_its_near_twin_among_the_candidates() -> None:
+    window = "I like to talk about this and that for long. " * 40 + "My whippet is called Biscuit."
+    found = rows(*((f"this and that, number {number}", 0.9) for number in range(30)), ("a whippet named Biscuit", 0.0))
+    assert "a whippet named Biscuit" in [row.text for row in nearest_in_turns([window], [found], 20)]
+
+
 @given(TEXTS, st.integers(1, 8))
 def test_a_near_twin_is_always_a_candidate(texts: list[str], most: int) -> None:
     said = "My whippet is called Biscuit"
