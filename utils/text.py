@@ -104,6 +104,12 @@ def windows(text: str, size_chars: int = 2000, most: int = 12) -> list[str]:
     return _evenly([piece for piece in pieces if piece], most)
 
 
+def halved(text: str) -> tuple[str, str]:
+    """``text`` cut in about its middle, at a paragraph, line, sentence or word end where there is one before that."""
+    end = _window_end(text, 0, max((len(text) + 1) // 2, 1))
+    return text[:end], text[end:]
+
+
 def _window_end(text: str, start: int, size_chars: int) -> int:
     limit = start + size_chars
     if limit >= len(text):

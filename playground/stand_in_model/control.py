@@ -33,6 +33,9 @@ class Settings:
         unauthorised: every request is answered 401.
         accepted_key: when not empty, requests with another API key are answered 401.
         verbatim: one ADD per message of the user's, word for word.
+        context_chars: a chat request with a longer text in its last message is answered 400, as a model with a short
+            context does; 0: none.
+        answer_chars: an answer breaks off after so many characters; 0: none does.
     """
 
     chat_latency_s: float = 0.0
@@ -47,6 +50,8 @@ class Settings:
     unauthorised: bool = False
     accepted_key: str = ""
     verbatim: bool = False
+    context_chars: int = 0
+    answer_chars: int = 0
 
 
 class Control:

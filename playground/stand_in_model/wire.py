@@ -54,12 +54,16 @@ def _chat(body: Mapping[str, Any], control: Control) -> dict[str, Any]:
         raise ValueError("messages must be a list that is not empty")
     if body.get("stream"):
         raise ValueError("the stand-in does not stream")
+    most = control.settings.context_chars
+    if most and len(str(messages[-1]["content"])) > most:
+        raise ValueError("the context is too long")
     control.record(messages)
     scripted, content = control.next_scripted()
     if not scripted:
         prompt = prompts.read(messages)
         content = verbatim_answer(prompt) if control.settings.verbatim else answer_to(prompt)
     text = content if isinstance(content, str) else json.dumps(content, ensure_ascii=False)
+    text = text[: control.settings.answer_chars or None]
     return _completion(
         str(body.get("model", CHAT_MODEL)), text, prompt_characters=sum(len(str(message)) for message in messages)
     )

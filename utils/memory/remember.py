@@ -8,6 +8,7 @@ dropped silently.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -15,14 +16,17 @@ from itertools import islice
 from typing import TYPE_CHECKING, Final
 
 from utils.aio.blocking import run_blocking
+from utils.errors import ServiceRejected
 from utils.memory import prompts
 from utils.memory.ask import ask
 from utils.memory.observed import observed, time_of_change
+from utils.memory.parts import as_planned, halves, joined
 from utils.memory.plan import Change, Plan, with_vectors
 from utils.memory.ranking import nearest_in_turns
 from utils.memory.reconcile import Candidate, addition, confirmation, deletion, new_id, reconcile, replacement
 from utils.memory.related import UNRELATED, is_unrelated, repeated, shares_words
 from utils.memory.requests import MAX_MEMORY_CHARS, Add, Chunk, Delete, Said, Update, WriteRequest
+from utils.models.sdk_errors import may_be_too_large
 from utils.stores.protocol import Owner, Row
 from utils.text import windows
 
@@ -31,9 +35,15 @@ if TYPE_CHECKING:
     from utils.models.models import Models
     from utils.stores.protocol import Store
 
+_log = logging.getLogger(__name__)
+
 CANDIDATES: Final = 20  # stored memories shown to the model with a message (ARCHITECTURE, decision 3)
 _CANDIDATES_PER_WINDOW: Final = 10
 _COMPARED: Final = 100  # of the most similar to a short message the words are compared, as in a search
+# Changes in an answer that breaks off, from which on there may be more behind them. A model that runs away repeats one
+# or two: asked again it would do so again.
+_MUCH: Final = 5
+_NOTHING: Final = Plan()
 _LONG_CHARS: Final = 20_000  # such a text takes a millisecond; the way to another thread and back a tenth of one
 
 
@@ -67,13 +77,37 @@ async def _plan_add(models: Models, store: Store, write_id: str, owner: Owner, r
     candidates = await _candidates(models, store, owner, [text for text in (request.user, request.assistant) if text])
     said = [prompts.Turn("user", request.user, None), prompts.Turn("assistant", request.assistant, None)]
     turns = [turn for turn in said if turn.text]
-    return await _embedded(models, await _inferred(models, write_id, request, turns, candidates))
+    inferred, _ = await _inferred(models, write_id, request, turns, candidates)
+    return await _embedded(models, inferred)
 
 
 async def _plan_chunk(models: Models, store: Store, write_id: str, owner: Owner, request: Chunk) -> Plan:
-    turns = [turn for said in request.said for turn in _turns(said)]
-    candidates = await _candidates(models, store, owner, [turn.text for turn in turns])
-    return await _embedded(models, await _inferred(models, write_id, request, turns, candidates))
+    """One model call; where the model cannot take the messages at once, or its answer breaks off, one for each half of
+    them, and so on.
+    """
+    plan, waiting = Plan(), [[turn for said in request.said for turn in _turns(said)]]
+    while waiting:
+        part = waiting.pop(0)
+        rows = await _candidates(models, store, owner, [turn.text for turn in part], plan)
+        try:
+            found, cut = await _inferred(models, write_id, request, part, rows)
+            in_two = await _halves(part) if cut else None
+        except ServiceRejected as exc:
+            in_two = await _halves(part) if may_be_too_large(exc) else None
+            if in_two is None:
+                raise
+            found = Plan()
+            _log.warning("the model refuses what was said (%s); it is asked about each half of it", exc.reason)
+        if in_two is None:
+            plan = joined(plan, await _embedded(models, found))
+        else:
+            plan = replace(plan, model_calls=plan.model_calls + found.model_calls)
+            waiting[:0] = in_two
+    return plan
+
+
+async def _halves(part: Sequence[prompts.Turn]) -> tuple[list[prompts.Turn], list[prompts.Turn]] | None:
+    return await _off_loop(lambda: halves(part), sum(len(turn.text) for turn in part))
 
 
 def _turns(said: Said) -> Iterator[prompts.Turn]:
@@ -84,8 +118,11 @@ def _turns(said: Said) -> Iterator[prompts.Turn]:
         yield prompts.Turn("assistant", said.assistant, at)
 
 
-async def _candidates(models: Models, store: Store, owner: Owner, texts: Sequence[str]) -> list[Row]:
-    """The stored memories most similar to any part of ``texts``, in turns by vector and by words, best first.
+async def _candidates(
+    models: Models, store: Store, owner: Owner, texts: Sequence[str], earlier: Plan = _NOTHING
+) -> list[Row]:
+    """The stored memories most similar to any part of ``texts``, in turns by vector and by words, best first; as they
+    will be when the plan ``earlier`` is carried out.
 
     A memory that says nearly the same is the first of one of the two orders, and so is always among them.
     """
@@ -93,7 +130,9 @@ async def _candidates(models: Models, store: Store, owner: Owner, texts: Sequenc
     pieces = await _off_loop(lambda: windows(said), len(said))
     vectors = await models.embed_batch(pieces)
     depth = max(_CANDIDATES_PER_WINDOW, _COMPARED // max(len(pieces), 1))
-    return nearest_in_turns(pieces, await store.search_batch(vectors, owner, depth), CANDIDATES)
+    found = await store.search_batch(vectors, owner, depth)
+    planned = [as_planned(rows, vector, earlier) for rows, vector in zip(found, vectors, strict=True)]
+    return nearest_in_turns(pieces, planned, CANDIDATES)
 
 
 async def _off_loop[T](work: Callable[[], T], chars: int) -> T:
@@ -103,8 +142,8 @@ async def _off_loop[T](work: Callable[[], T], chars: int) -> T:
 
 async def _inferred(
     models: Models, write_id: str, request: Add | Chunk, turns: Sequence[prompts.Turn], rows: Sequence[Row]
-) -> Plan:
-    """Ask the model once what to remember of the messages."""
+) -> tuple[Plan, bool]:
+    """Ask the model once what to remember of the messages; whether its answer breaks off behind much of use."""
     now = datetime.now(UTC)
     shown = prompts.offer([(row.text, _date_shown(row, request.said_at, now)) for row in rows])
     offered = {memory.short_id: row for memory, row in zip(shown, rows, strict=True)}
@@ -120,7 +159,8 @@ async def _inferred(
         for memory, (key, row) in zip(shown, offered.items(), strict=True)
     }
     reconciled = reconcile(answer.changes, candidates, request, write_id, now)
-    return replace(reconciled, model_calls=answer.calls, refused=answer.refused)
+    cut = answer.cut and len(answer.changes) >= _MUCH
+    return replace(reconciled, model_calls=answer.calls, refused=answer.refused), cut
 
 
 async def _unrelated(models: Models, answered: Sequence[ProposedChange], offered: Mapping[str, Row]) -> Collection[str]:

@@ -21,6 +21,8 @@ from utils.errors import ServiceError, ServiceRefused, ServiceRejected, ServiceU
 _REFUSED: Final = frozenset({401, 402, 403, 407})
 _PASSING: Final = frozenset({408, 409, 421, 423, 424, 425, 429})  # 424: Bedrock's model failed; and everything from 500
 
+_PERHAPS_TOO_LARGE: Final = frozenset({400, 413, 422})
+
 # Error codes of response bodies that weigh more than the status they come with: an empty account often answers 429.
 _REFUSED_CODES: Final = frozenset({
     "insufficient_quota", "billing_hard_limit_reached", "billing_not_active", "billing_error",  # OpenAI, Anthropic
@@ -102,6 +104,11 @@ def status_of(exc: BaseException) -> int | None:
     if isinstance(response, Mapping):  # botocore
         candidates.append(_mapping(response.get("ResponseMetadata")).get("HTTPStatusCode"))
     return next((int(value) for value in candidates if isinstance(value, int) and 100 <= value <= 599), None)
+
+
+def may_be_too_large(error: ServiceRejected) -> bool:
+    """Whether a service may have rejected a request for its length. Many say no more than that it is a bad one."""
+    return error.__cause__ is not None and status_of(error.__cause__) in _PERHAPS_TOO_LARGE
 
 
 def _kind(exc: BaseException) -> type[ServiceError] | None:
