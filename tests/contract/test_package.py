@@ -40,7 +40,8 @@ DECOYS: Final = (
     ".env", ".env.local", ".git/config", ".github/workflows/ci.yaml", ".ci/run", ".venv/bin/python", ".cache/x.json",
     "venv/pyvenv.cfg", "pyproject.toml", "uv.lock", "Makefile", "CONTRIBUTING.md", "MIGRATION.md",
     "requirements-dev.txt", "tests/unit/test_x.py", "playground/tour.py", "playground/data/PG_VERSION",
-    "benchmarks/overhead.py", "release/package.py", "scripts/translations.py", "_assets/workflows/weekly_forgetting.yml",
+    "benchmarks/overhead.py", "release/package.py", "scripts/translations.py",
+    "_assets/workflows/weekly_forgetting.yml",
     "utils/__pycache__/errors.cpython-312.pyc", "utils/.DS_Store", "state.db", "state.db-wal", "plugin.log",
     "mem0ai.difypkg", "dist/mem0ai.difypkg",
 )  # fmt: skip
