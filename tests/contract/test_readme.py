@@ -165,8 +165,7 @@ def test_every_example_block_can_be_pasted_into_its_credential(kind: registry.Ki
 
 def test_readme_names_the_stores_whose_scores_are_no_similarities() -> None:
     section = README[README.index("## Scores") : README.index("## State store")]
-    usable = {name: scales for name, scales in scores.SCALES.items() if name != "langchain"}  # takes no JSON
-    vague = [name for name, scales in usable.items() if not all(scale.known for scale in scales.values())]
+    vague = [name for name, scales in scores.SCALES.items() if not all(scale.known for scale in scales.values())]
     assert [name for name in vague if f"`{name}`" not in section] == []
 
 

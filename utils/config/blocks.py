@@ -18,6 +18,7 @@ from utils.config import pasted_json, values
 from utils.config.values import Where
 from utils.mem0 import building, registry
 from utils.mem0.packages import missing_package
+from utils.mem0.refused import REFUSED, refusal_of
 from utils.mem0.registry import FORM_NAMES, Kind
 
 MAX_TIMEOUT_S: Final = 600.0
@@ -35,7 +36,6 @@ _NEEDS_API_KEY: Final[dict[Kind, frozenset[str]]] = {
 # Stores whose config classes are content with an environment variable, which the plugin removes.
 _NEEDED_BY_STORE: Final = {"pinecone": ("api_key",), "turbopuffer": ("api_key",), "upstash_vector": ("url", "token")}
 _HOST_NEEDS_PORT: Final = frozenset({"qdrant", "chroma"})  # else mem0 falls back to a folder under /tmp
-_IN_MEMORY_OBJECT: Final = "langchain"  # wants a live Python object, which no JSON can hold
 _COMMON: Final = ("openai", "ollama", "pgvector", "qdrant", "cohere")  # named first where a sentence lists providers
 _READ_BESIDE: Final = ("api_key", "model", "temperature", "max_tokens")  # all llm_reranker hands on without a block
 _NUMBERS: Final = frozenset({"temperature", "top_p"})
@@ -92,10 +92,11 @@ def read_block(kind: Kind, pasted: object, credential: str | None = None) -> Blo
 def _block(kind: Kind, block: dict[str, Any], where: Where) -> Block:
     provider = _provider(kind, block.get("provider"), where)
     values.only_known_keys(block, _KEYS_OF_A_BLOCK, where, provider)
-    if package := missing_package(kind, provider):
+    given = block.get("config")
+    if package := missing_package(kind, provider, given if isinstance(given, dict) else None):
         raise where.error("credentials_package_missing", provider=provider, package=package)
     inside = where.at("config")
-    config = dict(values.mapping(block.get("config"), inside))
+    config = dict(values.mapping(given, inside))
     timeout = None if kind in ("vector_store", "graph") else config.pop("timeout", None)
     timeout_s = None if timeout is None else values.seconds(timeout, inside.at("timeout"), MAX_TIMEOUT_S)
     own = _take_own(kind, config, inside)
@@ -120,15 +121,15 @@ def _cache_size(value: object, where: Where) -> int:
 
 
 def _provider(kind: Kind, named: object, where: Where) -> str:
-    known = registry.providers(kind) - {_IN_MEMORY_OBJECT}
+    known = registry.providers(kind) - REFUSED.get(kind, {}).keys()
     accepted = values.listed(sorted(known, key=lambda name: (name not in _COMMON, name)))
     if values.is_missing(named):
         raise where.error("credentials_provider_missing", known=accepted)
     name = values.text(named, where.at("provider")).strip()
     if name in known:
         return name
-    if name == _IN_MEMORY_OBJECT:
-        raise where.error("credentials_provider_unusable", provider=name, known=accepted)
+    if (sentence := refusal_of(kind, name)) and name in registry.providers(kind):
+        raise where.error(sentence, provider=name, known=accepted)
     if boxes := [FORM_NAMES[other] for other in get_args(Kind) if name in registry.providers(other)]:
         raise where.error("credentials_wrong_box", provider=name, box=", ".join(boxes), known=accepted)
     raise where.error(
@@ -222,7 +223,7 @@ def _check_llm_reranker(config: dict[str, Any], where: Where) -> dict[str, Any]:
 
 def _llm_of_reranker(named: object, config: dict[str, Any], where: Where, inside: Where) -> str:
     provider = _provider("llm", named, where)
-    if package := missing_package("llm", provider):
+    if package := missing_package("llm", provider, config):
         raise where.error("credentials_package_missing", provider=provider, package=package)
     _check_llm(provider, config, inside, model_is_needed=False)
     return provider

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import copy
 import importlib
+import os
 import re
 import sys
 from collections.abc import Iterator, Mapping
@@ -17,9 +18,10 @@ from contextlib import contextmanager
 from types import ModuleType
 from typing import Any, Final
 
-from utils.errors import CredentialError
+from utils.errors import CredentialError, ServiceRejected
 from utils.mem0 import registry
 from utils.mem0.environment import scrub_environment
+from utils.mem0.packages import without_unused
 from utils.mem0.registry import FORM_NAMES, Kind
 
 _WORD: Final = re.compile(r"(?<![A-Za-z0-9_])[a-z][a-z0-9_]{1,40}(?![A-Za-z0-9_])")
@@ -54,17 +56,20 @@ def build_llm(provider: str, config: Mapping[str, Any]) -> Any:
     Raises:
         CredentialError: the configuration is refused or a package is missing.
     """
-    with _refusals("llm", provider, config):
+    with _refusals("llm", provider, config), without_unused(config):
         return _scrubbed_factories().LlmFactory.create(provider, copy.deepcopy(dict(config)))
 
 
 def build_embedder(provider: str, config: Mapping[str, Any]) -> Any:
-    """mem0's embedder object. Ollama's constructor asks the server for its models and pulls an absent one.
+    """mem0's embedder object. Ollama's constructor asks the server for its models.
 
     Raises:
         CredentialError: the configuration is refused or a package is missing.
+        ServiceRejected: Ollama does not have the model.
     """
-    with _refusals("embedder", provider, config):
+    with _refusals("embedder", provider, config), without_unused(config):
+        if provider == "ollama":
+            _let_ollama_pull_nothing()
         return _scrubbed_factories().EmbedderFactory.create(provider, copy.deepcopy(dict(config)), None)
 
 
@@ -105,10 +110,26 @@ def build_vector_store(
         raise _package_missing("vector_store", provider, exc) from exc
 
 
+def _let_ollama_pull_nothing() -> None:
+    """mem0's embedder fetches a model that is absent, gigabytes without a time-out, because of a misspelt name."""
+    ollama = importlib.import_module("mem0.embeddings.ollama").OllamaEmbedding
+
+    def require_model(embedder: Any) -> None:
+        names = {str(model.get("model") or model.get("name")) for model in embedder.client.list()["models"]}
+        wanted = ollama._normalize_model_name(embedder.config.model)
+        if wanted not in {ollama._normalize_model_name(name) for name in names}:
+            model = embedder.config.model
+            raise ServiceRejected("model_not_in_ollama", part="embedder", reason="no such model", model=model)
+
+    ollama._ensure_model_exists = require_model
+
+
 def _scrubbed_factories() -> ModuleType:
     """The factories, with the environment clean again: something may have set a variable since the import."""
     scrub_environment()
-    return registry.factories()
+    factories = registry.factories()  # which scrubs, too
+    os.environ["LITELLM_LOCAL_MODEL_COST_MAP"] = "True"  # else its import fetches a list of prices from GitHub
+    return factories
 
 
 def _vector_store_config() -> Any:

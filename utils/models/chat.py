@@ -7,13 +7,13 @@ SDK's client, and lets every failure leave as a ``ServiceError``. Its methods bl
 
 from __future__ import annotations
 
-import inspect
 from typing import Any, Final
 
 from utils.errors import ServiceRejected
 from utils.models.clients import close, mapping_errors, prepare_client, touch
 from utils.models.openai_http import RETRIES
 from utils.models.sdk_errors import status_of
+from utils.models.shortcomings import make_up_for
 
 _JSON_OBJECT: Final = {"type": "json_object"}
 # What mem0's classes do with a response format (run on 2.2.1). Those not named ignore it: anthropic, aws_bedrock,
@@ -29,6 +29,11 @@ _JSON_MODES: Final[dict[str, dict[str, Any]]] = {
 }  # fmt: skip
 _PING: Final = [{"role": "user", "content": "Answer with the word yes."}]
 _PLAIN_MODES: Final[dict[str, dict[str, Any]]] = {"lmstudio": {"type": "text"}}
+
+
+def has_json_mode(provider: str) -> bool:
+    """Whether the provider is asked for JSON by its API, and not by the prompt alone."""
+    return provider in _JSON_MODES
 
 
 class ChatModel:
@@ -47,8 +52,7 @@ class ChatModel:
         self._plain_mode = _PLAIN_MODES.get(provider)
         self._json_mode_works = False
         prepare_client(llm, timeout_s, retries)
-        if provider == "anthropic":
-            _fit_anthropic(llm)
+        make_up_for(llm, timeout_s, retries)
 
     def generate(self, messages: list[dict[str, str]]) -> str:
         """The model's answer to ``messages``, as it wrote it; empty when it wrote none. Blocks.
@@ -92,9 +96,3 @@ class ChatModel:
     def close(self) -> None:
         """Close the client's connections. Idempotent."""
         close(self._llm)
-
-
-def _fit_anthropic(llm: Any) -> None:
-    """Keep mem0 from passing ``temperature`` to an SDK that has no such parameter: anthropic 2.x raises TypeError."""
-    if "temperature" not in inspect.signature(llm.client.messages.create).parameters:
-        llm.config.enable_sampling_parameters = False

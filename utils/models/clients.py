@@ -38,8 +38,8 @@ def prepare_client(part: Any, timeout_s: float, retries: int = RETRIES) -> None:
 
     The clients of openai, azure, anthropic, groq and together share a mould and are copied with new options (the copy
     keeps the connection pool); OpenAI's own is then replaced by a lean one (``openai_client``). Ollama's and Google's
-    are set in place. boto3, sarvam and litellm have fixed ones of 60, 30 and 600 s; models that run inside the process
-    have none to set.
+    are set in place. boto3 and sarvam have fixed ones of 60 and 30 s, LiteLLM's goes with each request
+    (``shortcomings``); models that run inside the process have none to set.
     """
     client: Any = getattr(part, "client", None)
     if hasattr(client, "with_options"):

@@ -75,10 +75,7 @@ SCALES: Final[Mapping[str, Mapping[str, Scale]]] = {
     "azure_ai_search": {"": RECIPROCAL, "hybrid": UNKNOWN},
     "azure_mysql": {"": COSINE},
     "baidu": {"": UNKNOWN},  # whether its L2 is squared and which way its other metrics run was never checked
-    "cassandra": {"": COSINE},
-    "databricks": {"": SQUARED_L2, "hybrid": UNKNOWN},
     "elasticsearch": {"": HALVED},
-    "langchain": {"": UNKNOWN},  # whatever the wrapped client answers
     "mongodb": {"": HALVED},
     "neptune": {"": SQUARED_DISTANCE},
     "opensearch": {"": RECIPROCAL},  # of the nmslib engine, which mem0 asks for
@@ -90,8 +87,6 @@ SCALES: Final[Mapping[str, Mapping[str, Scale]]] = {
     "turbopuffer": {"": COSINE, "cosine_distance": COSINE, "euclidean_squared": SQUARED_L2},
     "upstash_vector": {"": HALVED},
     "valkey": {"": COSINE},
-    "vertex_ai_vector_search": {"": COSINE},  # of an index by cosine distance; another's score means nothing known
-    "weaviate": {"": UNKNOWN},  # a fusion rank, relative to the other results
 }
 _METRIC_KEYS: Final = ("distance_strategy", "metric_type", "distance_metric", "metric")
 
@@ -107,7 +102,7 @@ def scale_of(provider: str, config: Mapping[str, Any]) -> Scale:
 
 
 def _metric(config: Mapping[str, Any]) -> str:
-    if config.get("hybrid_search") is True or str(config.get("query_type", "")).upper() == "HYBRID":
+    if config.get("hybrid_search") is True:
         return "hybrid"
     named = next((config[key] for key in _METRIC_KEYS if config.get(key)), "")
     return str(named).lower()

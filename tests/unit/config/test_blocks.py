@@ -12,6 +12,7 @@ from utils.config.blocks import Block, read_block
 from utils.errors import CredentialError
 from utils.mem0 import registry
 from utils.mem0.packages import _NEEDED, missing_package
+from utils.mem0.refused import REFUSED
 from utils.mem0.registry import Kind
 
 OPENAI = {"model": "gpt", "api_key": "k"}
@@ -108,7 +109,7 @@ def test_a_provider_in_the_wrong_box_is_sent_to_the_right_one(kind: Kind, provid
     [
         ("llm", "litellm", "litellm"),
         ("embedder", "huggingface", "sentence-transformers"),
-        ("vector_store", "weaviate", "weaviate-client"),
+        ("vector_store", "pinecone", "pinecone"),
         ("reranker", "sentence_transformer", "sentence-transformers"),
     ],
 )
@@ -120,7 +121,7 @@ def test_a_missing_package_is_named(kind: Kind, provider: str, package: str) -> 
 def test_the_table_of_packages_names_mem0s_providers() -> None:
     for kind, providers in _NEEDED.items():
         assert set(providers) <= registry.providers(kind)  # type: ignore[arg-type]
-    assert set(_NEEDED["vector_store"]) == registry.providers("vector_store") - {"langchain"}
+    assert set(_NEEDED["vector_store"]) == registry.providers("vector_store") - REFUSED["vector_store"].keys()
     assert missing_package("llm", "newer_than_the_table") is None
 
 

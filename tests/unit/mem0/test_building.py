@@ -122,7 +122,12 @@ def test_scrubbing_takes_keys_and_addresses_and_leaves_the_rest(monkeypatch: pyt
         (building.build_llm, "openai", {"model": "m", "api_key": "canary-5EcReT", "bogus": 1}, "bogus"),
         (building.build_llm, "openai", {"model": "m"}, "keys: api_key"),
         (building.build_llm, "together", {"model": "m", "api_key": "canary-5EcReT"}, "Python package together"),
-        (building.build_llm, "azure_openai", {"azure_kwargs": {"api_key": "canary-5EcReT"}}, "Python package azure"),
+        (
+            building.build_llm,
+            "azure_openai",
+            {"azure_kwargs": {"api_version": "canary-5EcReT"}},
+            "Python package azure",
+        ),
         (building.build_embedder, "huggingface", {"model": "m"}, "Python package sentence_transformers"),
         (building.build_reranker, "zero_entropy", {"api_key": "canary-5EcReT"}, "zero"),
         (building.build_reranker, "cohere", {"api_key": {"a": "canary-5EcReT"}}, "keys: api_key"),

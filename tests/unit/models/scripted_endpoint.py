@@ -26,7 +26,13 @@ class Reply:
 
 # The SDKs wait half a second and more between tries, unless the server names a shorter time.
 SOON = {"retry-after-ms": "1"}
-MODEL = {"id": "m", "object": "model", "created": 0, "owned_by": "o", "models": []}
+MODEL = {
+    "id": "m",
+    "object": "model",
+    "created": 0,
+    "owned_by": "o",
+    "models": [{"name": "m:latest", "model": "m:latest"}],
+}
 HANG = Reply(hang=True)
 RESET = Reply(reset=True)
 

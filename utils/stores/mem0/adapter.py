@@ -43,15 +43,13 @@ class StoreAdapter:
         grpc: its client speaks gRPC, which hangs in a gevent-patched process until it is told of it.
         search_cap: most rows one search can answer.
         list_cap: most rows one listing can answer.
-        list_at_least: ask no listing for fewer: it cuts off before it looks at the owner.
         lists: a listing shows all of an owner's rows; where not, listing and deleting a user's memories is refused.
         scans: :meth:`scan` can begin after an id.
         post_filters: a search looks at the owner after it has cut off at ``top_k``.
         visible_after_s: seconds for which a listing may still show what was deleted.
         merges: an update keeps the keys that the new payload does not have.
-        packs: metadata the store cannot keep as they are, see ``payloads``: ``nested`` values, all but texts
-            (``typed``), or every key that is not mem0's own (``all``).
-        pack_key: the payload key under which these are kept as JSON.
+        packs: metadata the store cannot keep as they are, see ``payloads``: ``nested`` values, or all but texts
+            (``typed``).
         breaks_on_fences: three backticks in a stored text make the row unreadable.
         missing_is_key_error: ``get`` of an unknown id raises ``KeyError``.
         quiet_inserts: an insert that failed is only logged.
@@ -64,14 +62,12 @@ class StoreAdapter:
     grpc: ClassVar[bool] = False
     search_cap: ClassVar[int] = UNLIMITED
     list_cap: ClassVar[int] = UNLIMITED
-    list_at_least: ClassVar[int] = 1
     lists: ClassVar[bool] = True
     scans: ClassVar[bool] = False
     post_filters: ClassVar[bool] = False
     visible_after_s: ClassVar[float] = 0.0
     merges: ClassVar[bool] = False
-    packs: ClassVar[Literal["nothing", "nested", "typed", "all"]] = "nothing"
-    pack_key: ClassVar[str] = "mem0_dify_json"
+    packs: ClassVar[Literal["nothing", "nested", "typed"]] = "nothing"
     breaks_on_fences: ClassVar[bool] = False
     missing_is_key_error: ClassVar[bool] = False
     quiet_inserts: ClassVar[bool] = False

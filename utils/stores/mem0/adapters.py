@@ -1,4 +1,4 @@
-"""Which adapter each provider of mem0's registry has."""
+"""Which adapter each provider of mem0's registry has, the refused ones (``mem0.refused``) excepted."""
 
 from __future__ import annotations
 
@@ -20,10 +20,7 @@ ADAPTERS: Final[Mapping[str, type[StoreAdapter]]] = {
     "azure_ai_search": servers.AzureAiSearch,
     "azure_mysql": servers.AzureMysql,
     "baidu": servers.Baidu,
-    "cassandra": servers.Cassandra,
-    "databricks": servers.Databricks,
     "elasticsearch": servers.Elasticsearch,
-    "langchain": servers.Langchain,
     "mongodb": servers.Mongodb,
     "neptune": servers.Neptune,
     "opensearch": servers.Opensearch,
@@ -35,8 +32,6 @@ ADAPTERS: Final[Mapping[str, type[StoreAdapter]]] = {
     "turbopuffer": servers.Turbopuffer,
     "upstash_vector": servers.UpstashVector,
     "valkey": servers.Valkey,
-    "vertex_ai_vector_search": servers.VertexAiVectorSearch,
-    "weaviate": servers.Weaviate,
 }
 
 

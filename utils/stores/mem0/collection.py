@@ -113,7 +113,7 @@ class Collection:
         if self._adapter.hides_outages:
             self._make_sure_it_is_alive()
         elif self._adapter.lists:
-            self._list(_NOBODY, max(1, self._adapter.list_at_least))
+            self._list(_NOBODY, 1)
 
     # -- writing
 
@@ -201,7 +201,7 @@ class Collection:
     def _listing(self, owner: Owner, condition: Condition | None) -> tuple[list[Row], bool]:
         """The owner's rows as far as the store lists them, and whether that is all."""
         cap = self._adapter.list_cap
-        asked = min(max(_FIRST_LISTING, self._adapter.list_at_least), cap)
+        asked = min(_FIRST_LISTING, cap)
         listed = self._list(owner, asked, condition)
         while len(listed) >= asked and asked < cap:
             asked = min(asked * _GROWTH, cap)

@@ -21,6 +21,7 @@ from utils.stores.mem0.adapter import StoreAdapter
 from utils.stores.protocol import SCOPE_KEYS
 
 _OWN_KEYS: Final = SCOPE_KEYS | {"data", "hash", "created_at", "updated_at"}
+PACK_KEY: Final = "mem0_dify_json"  # under which they are kept
 _EXACT_INTEGER: Final = 2**53  # beyond it some engines answer a float
 _JOINER: Final = "\u2060"
 _FENCE: Final = "```"
@@ -62,13 +63,13 @@ def without_leftovers(payload: Mapping[str, Any], old: Mapping[str, Any]) -> dic
 def _pack(payload: dict[str, Any], adapter: StoreAdapter) -> dict[str, Any]:
     packed = {key: value for key, value in payload.items() if not _fits(key, value, adapter)}
     plain = {key: value for key, value in payload.items() if key not in packed}
-    return {**plain, adapter.pack_key: json.dumps(packed)} if packed else plain
+    return {**plain, PACK_KEY: json.dumps(packed)} if packed else plain
 
 
 def _fits(key: str, value: Any, adapter: StoreAdapter) -> bool:
     if key in _OWN_KEYS:
         return isinstance(value, str)
-    if adapter.packs == "all" or key == adapter.pack_key or not (key.isascii() and key.isidentifier()):
+    if key == PACK_KEY or not (key.isascii() and key.isidentifier()):
         return False
     if isinstance(value, str):
         return True
@@ -78,7 +79,7 @@ def _fits(key: str, value: Any, adapter: StoreAdapter) -> bool:
 
 
 def _unpack(stored: dict[str, Any], adapter: StoreAdapter) -> dict[str, Any]:
-    packed = stored.get(adapter.pack_key)
+    packed = stored.get(PACK_KEY)
     if adapter.packs == "nothing" or not isinstance(packed, str):
         return stored
     try:
@@ -87,7 +88,7 @@ def _unpack(stored: dict[str, Any], adapter: StoreAdapter) -> dict[str, Any]:
         return stored
     if not isinstance(unpacked, dict):
         return stored  # somebody else's value under this key
-    del stored[adapter.pack_key]
+    del stored[PACK_KEY]
     return {**stored, **unpacked}
 
 

@@ -6,7 +6,7 @@ server. What a user of one should know stands in its docstring.
 
 from __future__ import annotations
 
-from utils.stores.mem0.adapter import UNLIMITED, StoreAdapter
+from utils.stores.mem0.adapter import StoreAdapter
 
 
 class _InfoTellsLife(StoreAdapter):
@@ -45,19 +45,6 @@ class Baidu(StoreAdapter):
     """Its scores are not turned into cosines."""
 
 
-class Cassandra(_InfoTellsLife):
-    """Every search and listing reads the whole table."""
-
-    list_at_least = UNLIMITED
-
-
-class Databricks(_InfoTellsLife):
-    """What is written is not found until the index is synchronised; a user's memories cannot be listed."""
-
-    lists = False
-    missing_is_key_error = True
-
-
 class Elasticsearch(_NamedInfoTellsLife):
     """What is written is found after its refresh interval of one second, with which mem0 makes the index."""
 
@@ -65,12 +52,6 @@ class Elasticsearch(_NamedInfoTellsLife):
     list_cap = 10_000
     merges = True
     visible_after_s = 1.0
-
-
-class Langchain(StoreAdapter):
-    """A user's memories cannot be listed, an outage looks like none, scores are the wrapped client's own."""
-
-    lists = False
 
 
 class Mongodb(_InfoTellsLife):
@@ -171,22 +152,3 @@ class Valkey(_InfoTellsLife):
     breaks_on_fences = True
     missing_is_key_error = True
     not_in_ids = ","
-
-
-class VertexAiVectorSearch(StoreAdapter):
-    """A user's memories cannot be listed."""
-
-    grpc = True
-    lists = False
-    packs = "typed"
-
-
-class Weaviate(StoreAdapter):
-    """It knows mem0's own payload keys only."""
-
-    grpc = True
-    list_cap = 10_000
-    merges = True
-    packs = "all"
-    pack_key = "category"
-    quiet_inserts = True
