@@ -219,7 +219,7 @@ def test_the_placeholders_of_a_form_are_a_working_example_together(language: str
     settings = Settings.from_credentials(typed, exact=True)
     assert settings.warnings == ()
     blocks = (settings.llm, settings.embedder, settings.vector_store, settings.reranker)
-    assert [block and block.provider for block in blocks] == ["openai", "openai", "pgvector", "llm_reranker"]
+    assert [block and block.provider for block in blocks] == ["openai", "openai", "pgvector", "cohere"]
     assert settings.state_db_url == typed["state_db_url"]
 
 
