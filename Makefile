@@ -4,7 +4,8 @@
 
 VENV := .venv
 PY := $(VENV)/bin/python
-PIP := $(PY) -m pip install --quiet --disable-pip-version-check
+# Not compiled: that takes two thirds of the time, and what is imported is compiled then.
+PIP := $(PY) -m pip install --quiet --disable-pip-version-check --no-compile
 TYPED := main.py utils tools provider playground scripts release
 VERSION = $(shell sed -n 's/^version: *//p' manifest.yaml)
 

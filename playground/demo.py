@@ -21,6 +21,7 @@ from typing import Any, Final
 
 import psycopg
 from rich.console import Console
+from rich.terminal_theme import DEFAULT_TERMINAL_THEME, SVG_EXPORT_THEME, TerminalTheme
 
 from playground.credentials import credential_set, pgvector_block
 from playground.dify_host import PluginProcess
@@ -55,20 +56,26 @@ def main() -> int:
         console.print(str(error) or type(error).__name__, markup=False, highlight=False)
         return 1
     if options.record is not None:
-        options.record.write_text(_picture(console), encoding="utf-8")
+        for picture, theme in (options.record, SVG_EXPORT_THEME), (_light(options.record), DEFAULT_TERMINAL_THEME):
+            picture.write_text(_picture(console, theme), encoding="utf-8")
     return 0
 
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m playground.demo", description="A tour of the plugin.")
-    parser.add_argument("--record", type=Path, metavar="FILE.svg", help="also save what is shown as a picture")
+    parser.add_argument(
+        "--record",
+        type=Path,
+        metavar="FILE.svg",
+        help="also save what is shown as pictures: FILE.svg, and FILE-light.svg for light pages",
+    )
     parser.add_argument("--data", type=Path, default=_DATA, metavar="FOLDER", help="where memories are kept")
     parser.add_argument("--stand-in", action="store_true", help="fetch no embedding model")
     return parser.parse_args()
 
 
 def _tour(terminal: Terminal, data: Path, *, real_embedder: bool) -> None:
-    terminal.title("Mem0 for Dify", "the plugin as Dify runs it: a child process, spoken to over stdio")
+    terminal.title("Mem0 for Dify", "the plugin as Dify runs it: a child process, over stdio")
     with _everything(terminal, data, real_embedder=real_embedder) as (plugin, credentials, database):
         Tour(plugin, credentials, terminal, database, data).run()
     terminal.closing("Run it again: these memories will still be there. Nothing is left running.")
@@ -107,9 +114,15 @@ def _start(
     return plugin, credential_set(endpoint, pgvector_block(database, endpoint.dimensions)), database
 
 
-def _picture(console: Console) -> str:
+def _light(path: Path) -> Path:
+    return path.with_stem(f"{path.stem}-light")
+
+
+def _picture(console: Console, theme: TerminalTheme) -> str:
     """What was shown, as SVG; without rich's web fonts, so that whoever looks at it fetches nothing from elsewhere."""
-    return re.sub(r"@font-face\s*{.*?}\s*", "", console.export_svg(title="make demo"), flags=re.DOTALL)
+    return re.sub(
+        r"@font-face\s*{.*?}\s*", "", console.export_svg(title="make demo", theme=theme, clear=False), flags=re.DOTALL
+    )
 
 
 if __name__ == "__main__":

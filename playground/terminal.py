@@ -1,4 +1,8 @@
-"""How the demo looks: headings, calls with their milliseconds, tables of memories."""
+"""How the demo looks: headings, calls with their milliseconds, tables of memories.
+
+Colours are ones that can be read on a dark and on a light background, whatever a terminal makes of their names: yellow
+and cyan cannot on white, blue cannot on black.
+"""
 
 from __future__ import annotations
 
@@ -11,11 +15,13 @@ from typing import Any, Final
 from rich.console import Console
 from rich.live import Live
 from rich.markup import escape
+from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
 _ID: Final = re.compile(r"\b([0-9a-f]{8})-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}\b")
 _BAR_CELLS: Final = 20
+_INDENTED: Final = (0, 0, 0, 2)
 
 
 class Terminal:
@@ -38,7 +44,7 @@ class Terminal:
 
     def heading(self, text: str) -> None:
         """What comes next."""
-        self._console.print(f"\n[bold cyan]{escape(text)}[/]", highlight=False)
+        self._console.print(f"\n[bold magenta]{escape(text)}[/]", highlight=False)
 
     def started(self, part: str, details: str, elapsed_s: float) -> None:
         """A part that runs now."""
@@ -49,7 +55,7 @@ class Terminal:
         shown = ", ".join(f"{name}={_readable(value)}" for name, value in given.items())
         self._row(f"[bold]{tool}[/] [dim]{escape(shown)}[/]", f"{elapsed_s * 1000:.1f} ms")
         if answer:
-            self._console.print(Text(f"  → {_with_short_ids(answer)}"), highlight=False)
+            self._console.print(Padding(Text(f"→ {_with_short_ids(answer)}"), _INDENTED), highlight=False)
 
     def memories(self, rows: Sequence[Mapping[str, Any]], *, scores: bool = False) -> None:
         """Search results or listed memories."""
@@ -127,14 +133,16 @@ class Terminal:
         grid = Table.grid(expand=True, padding=(0, 1))
         grid.add_column(overflow="fold", ratio=1)
         grid.add_column(justify="right", no_wrap=True)
-        grid.add_row(left, f"[yellow]{right}[/]")
+        grid.add_row(left, right)
         self._console.print(grid)
 
     @staticmethod
     def _table(*columns: str) -> Table:
         table = Table(box=None, header_style="dim italic", padding=(0, 1, 0, 2), pad_edge=True)
         for column in columns:
-            table.add_column(column, no_wrap=column in {"score", "time (UTC)", "id", "event", "user", "type"})
+            table.add_column(
+                column, overflow="fold", no_wrap=column in {"score", "time (UTC)", "id", "event", "user", "type"}
+            )
         return table
 
 
