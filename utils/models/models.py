@@ -10,7 +10,7 @@ import logging
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
-from utils.aio.blocking import run_in_executor
+from utils.aio.blocking import run_blocking, run_in_executor
 from utils.mem0 import building
 from utils.models.chat import ChatModel
 from utils.models.clients import keep_connections
@@ -116,7 +116,9 @@ class Models:
         Raises:
             ServiceError: part ``reranker``.
         """
-        return await run_in_executor((await self._reranker.get()).rerank, query, texts)
+        reranker = await self._reranker.get()
+        run = run_blocking if reranker.computes_here else run_in_executor
+        return await run(reranker.rerank, query, texts)
 
     def _build_chat_model(self) -> ChatModel:
         block = self._settings.llm

@@ -48,6 +48,13 @@ class Reranker:
     def __init__(self, scorer: Scorer) -> None:
         self._scorer = scorer
 
+    @property
+    def computes_here(self) -> bool:
+        """Whether :meth:`rerank` computes in C instead of waiting for a service: then it needs a real OS thread. In a
+        greenlet torch stops the loop, and crashed the process (seen with 2.15).
+        """
+        return isinstance(self._scorer, LocalReranker)
+
     def rerank(self, query: str, texts: Sequence[str]) -> list[float]:
         """How relevant each text is to ``query``, 0..1, in the order given. Blocks.
 

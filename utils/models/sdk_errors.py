@@ -97,6 +97,11 @@ def _judged(exc: BaseException) -> tuple[BaseException, type[ServiceError]]:
     return exc, ServiceRejected
 
 
+def codes_of(exc: BaseException) -> frozenset[str]:
+    """The error codes that an exception, what it came from, or the bodies of their responses name."""
+    return frozenset(code for link in causes(exc) for code in _codes(link))
+
+
 def status_of(exc: BaseException) -> int | None:
     """The HTTP status an SDK's exception carries, wherever it keeps it; None when there was no response."""
     response = getattr(exc, "response", None)
