@@ -8,9 +8,6 @@ is not added again, a replacement replaces with the same, a deleted memory stays
 
 from __future__ import annotations
 
-import base64
-import sys
-from array import array
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final, Literal, Self
@@ -18,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, Self
 from utils.memory.requests import VERSION
 from utils.state.history import Entry
 from utils.stores.protocol import SCOPE_KEYS, Owner, Patch, Row, RowChanges, Store, TransactionalStore, text_hash
+from utils.stores.vectors import packed, unpacked
 from utils.text import clean
 
 if TYPE_CHECKING:
@@ -94,7 +92,7 @@ class Change:
             "agent_id": self.agent_id,
         }
         if self.vector is not None:
-            plain["vector"] = _pack(self.vector)
+            plain["vector"] = packed(self.vector)
         if self.observed_at is not None:  # older processes read plans, too, and know no such key
             plain["observed_at"] = self.observed_at
         return plain
@@ -102,8 +100,8 @@ class Change:
     @classmethod
     def from_json(cls, plain: Mapping[str, Any]) -> Self:
         """The inverse of :meth:`to_json`, to float32 precision, which is what stores keep."""
-        packed = plain.get("vector")
-        vector = None if packed is None else _unpack(packed)
+        stored = plain.get("vector")
+        vector = None if stored is None else unpacked(stored)
         return cls(**{**plain, "vector": vector})
 
 
@@ -147,20 +145,6 @@ class Plan:
 
 def _storable(foreign: object) -> str | None:
     return None if foreign is None else clean(str(foreign))
-
-
-def _pack(vector: Sequence[float]) -> str:
-    values = array("f", vector)
-    if sys.byteorder == "big":
-        values.byteswap()
-    return base64.b64encode(values.tobytes()).decode("ascii")
-
-
-def _unpack(packed: str) -> tuple[float, ...]:
-    values = array("f", base64.b64decode(packed))
-    if sys.byteorder == "big":
-        values.byteswap()
-    return tuple(values)
 
 
 def with_vectors(changes: Sequence[Change], vectors: Sequence[Sequence[float]]) -> tuple[Change, ...]:

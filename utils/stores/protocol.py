@@ -191,6 +191,11 @@ class Store(Protocol):
             to_change: asked by an accepted write, which a flood of reads must not keep from being carried out.
         """
 
+    async def get_many(self, memory_ids: Sequence[str], *, to_change: bool = False) -> list[Row]:
+        """What :meth:`get` answers to each of these ids, without those that are not there; in one question where the
+        store can.
+        """
+
     async def search(
         self,
         vector: Sequence[float],

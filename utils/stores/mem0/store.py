@@ -78,6 +78,12 @@ class Mem0Store:
         """See ``Store.get``."""
         return await self._call(lambda collection: collection.get(memory_id))
 
+    async def get_many(self, memory_ids: Sequence[str], *, to_change: bool = False) -> list[Row]:
+        """See ``Store.get_many``; one after the other, in one call on the engine's thread."""
+        return await self._call(
+            lambda collection: [row for one in memory_ids if (row := collection.get(one)) is not None]
+        )
+
     async def search(
         self,
         vector: Sequence[float],

@@ -48,10 +48,10 @@ class Statement:
 # -- reading
 
 
-def get(table: Table, memory_id: str) -> Statement:
-    """The memory with this id: ``(id, payload)``."""
-    text = sql.SQL("SELECT id::text, payload FROM {} WHERE id = %(id)s::uuid").format(quoted(table.name))
-    return Statement(text, {"id": memory_id})
+def get(table: Table, memory_ids: Sequence[str]) -> Statement:
+    """The memories with these ids: ``(id, payload)``."""
+    text = sql.SQL("SELECT id::text, payload FROM {} WHERE id = ANY(%(ids)s::uuid[])").format(quoted(table.name))
+    return Statement(text, {"ids": list(memory_ids)})
 
 
 # The vectors are one list, so that one statement answers for all. OFFSET 0 keeps the planner from pulling the inner

@@ -138,13 +138,18 @@ class PgvectorStore:
 
     async def get(self, memory_id: str, *, to_change: bool = False) -> Row | None:
         """The memory with this id; one statement."""
-        table = await self._collection()
-        if table is None or not is_memory_id(memory_id):
-            return None
+        rows = await self.get_many([memory_id], to_change=to_change)
+        return rows[0] if rows else None
+
+    async def get_many(self, memory_ids: Sequence[str], *, to_change: bool = False) -> list[Row]:
+        """The memories with these ids; one statement."""
+        table, known = await self._collection(), [one for one in memory_ids if is_memory_id(one)]
+        if table is None or not known:
+            return []
         connections = self._writes if to_change else self._reads
-        found = await self._execute(connections, statements.get(table, memory_id))
-        rows = [Row(row_id, payload if isinstance(payload, dict) else {}) for row_id, payload in found]
-        return next((row for row in rows if is_memory(row.payload)), None)
+        found = await self._execute(connections, statements.get(table, known))
+        rows = [Row(memory_id, payload if isinstance(payload, dict) else {}) for memory_id, payload in found]
+        return [row for row in rows if is_memory(row.payload)]
 
     async def search(
         self,
