@@ -69,12 +69,14 @@ class Service:
         handlers: by kind of write.
         lane: how many queues at once, and the pool for blocking calls.
         log_level: for the lines about their writes.
+        until_it_works: a passing fault never ends a write; it is tried again for ever (``retry``).
     """
 
     fingerprint: str
     handlers: Mapping[str, Handler]
     lane: Lane
     log_level: str = "INFO"
+    until_it_works: bool = False
 
     @property
     def known(self) -> Known:

@@ -306,13 +306,13 @@ class Worker:
         except PluginError as exc:
             if isinstance(exc, ServiceError) and exc.part == "state_store" and exc.passing:
                 raise
-            following = await self._commit(service, lease, self._failure(lease, write, exc))
+            following = await self._commit(service, lease, self._failure(service, lease, write, exc))
         log.trace.reset(token)
         if event := self._ended.get(write.id):
             event.set()
         return following
 
-    def _failure(self, lease: QueueLease, write: Write, error: PluginError) -> Callable[[Any], None]:
+    def _failure(self, service: Service, lease: QueueLease, write: Write, error: PluginError) -> Callable[[Any], None]:
         """The change that records a failed attempt, and the next one if there is to be one."""
         code, reason = error.code, error.to_json()
         if isinstance(error, Overloaded) and not write.waited_for:  # it was not tried: there was no place for it
@@ -328,7 +328,9 @@ class Worker:
         failures = 1 if lease.made_progress else write.attempts + 1
         lease.made_progress = False
         chance = random.random()  # noqa: S311 - jitter, not a secret
-        delay_s = retry.delay_s(error, failures, chance, waited_for=write.waited_for)
+        delay_s = retry.delay_s(
+            error, failures, chance, waited_for=write.waited_for, until_it_works=service.until_it_works
+        )
         if delay_s is not None:
             _log.warning("write %s failed (%s), try %d; next in %.0f s", write.id, code, failures, delay_s)
             return lambda conn: writes.postpone(

@@ -75,11 +75,13 @@ class NewWrite:
 
 @dataclass(frozen=True, slots=True)
 class Write:
-    """A pending write as the worker sees it; ``plan`` is None until one has been committed. A ``parked`` one had failed
-    and is late: writes that were accepted after it may have been carried out before it.
+    """A pending write as the worker sees it; ``plan`` is None until one has been committed, and ``seq`` is its place
+    among all writes. A ``parked`` one had failed and is late: writes that were accepted after it may have been carried
+    out before it.
     """
 
     id: str
+    seq: int
     user_id: str
     kind: str
     version: int

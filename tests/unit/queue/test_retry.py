@@ -70,3 +70,11 @@ def test_a_caller_who_has_waited_for_a_whole_try_is_told() -> None:
     late = TimedOut("error_timeout", seconds="60")
     assert retry.delay_s(late, 1, 0.5, waited_for=True) is None
     assert retry.delay_s(late, 1, 0.5) is not None
+
+
+@given(st.integers(1, 1000), st.floats(0, 1))
+def test_what_must_not_be_given_up_is_tried_for_ever_and_every_few_minutes(failures: int, chance: float) -> None:
+    delay_s = retry.delay_s(DOWN, failures, chance, until_it_works=True)
+    assert delay_s is not None and 0 < delay_s <= 150
+    refused = ServiceRefused("service_refused", part="graph_store", reason="AuthError")
+    assert retry.delay_s(refused, failures, chance, until_it_works=True) is None
