@@ -25,7 +25,7 @@ def ping_graph(config: Mapping[str, Any], timeout_s: float) -> None:
     from neo4j.exceptions import ServiceUnavailable as Unreachable
 
     auth = (config.get("username") or "", config.get("password") or "") if config.get("username") else None
-    limits = {
+    limits: dict[str, Any] = {
         "connection_timeout": timeout_s,
         "connection_acquisition_timeout": timeout_s,
         "max_transaction_retry_time": 0.0,  # the driver would try for 30 s, also where nobody listens
