@@ -9,6 +9,7 @@ leaves no process behind, and neither does an owner that is killed (the server e
 
 from __future__ import annotations
 
+import fcntl
 import json
 import secrets
 import shutil
@@ -17,16 +18,18 @@ import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any, Final, Self
+from typing import Any, Final, Self
 
 _SOURCES: Final = Path(__file__).parent / "neo4j"
 FOLDER: Final = Path(__file__).parent / ".neo4j"  # jars and, below data/, what the server of `make neo4j` holds
 _FETCHED: Final = "fetched"  # written last, so that an interrupted download is begun anew
-_STOP_TIMEOUT_S: Final = 30.0
+_STOP_TIMEOUT_S: Final = 60.0  # it takes seconds to put its data in order
 _USER: Final = "neo4j"
 _FIRST_PASSWORD: Final = _USER  # of every new Neo4j; it lets nobody do anything but change it
 _OPENED: Final = ("java.base/java.nio", "java.base/java.io", "java.base/sun.nio.ch")
-_MAX_HEAP: Final = "512m"
+_JVM: Final = ("-Xmx512m", "-XX:+UseSerialGC")
+_COMPILE_LITTLE: Final = "-XX:TieredStopAtLevel=1"
+LOG: Final = "server.log"
 
 
 class Neo4jError(Exception):
@@ -65,16 +68,22 @@ def fetch() -> str:
     """
     jars, classes = FOLDER / "lib", FOLDER / "classes"
     class_path = f"{classes}:{jars}/*"
-    if (FOLDER / _FETCHED).exists():
-        return class_path
     if (missing := missing_program()) is not None:
-        raise Neo4jError(f"Neo4j needs {missing}, which is not on PATH (Java 17 or newer, and Maven).")
+        raise Neo4jError(f"Neo4j needs {missing}, which is not on PATH (a JDK of version 17 or newer, and Maven).")
+    FOLDER.mkdir(exist_ok=True)
+    with (FOLDER / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not (FOLDER / _FETCHED).exists():
+            _fetch(jars, classes)
+    return class_path
+
+
+def _fetch(jars: Path, classes: Path) -> None:
     goal = ["dependency:copy-dependencies", f"-DoutputDirectory={jars}", "-DincludeScope=runtime"]
     _done("fetch Neo4j", ["mvn", "-q", "-B", "-f", str(_SOURCES / "pom.xml"), *goal])
     source = _SOURCES / "Neo4jServer.java"
     _done("compile the server", ["javac", "-cp", f"{jars}/*", "-d", str(classes), str(source)])
     (FOLDER / _FETCHED).touch()
-    return class_path
 
 
 def _done(purpose: str, command: list[str]) -> None:
@@ -84,64 +93,106 @@ def _done(purpose: str, command: list[str]) -> None:
 
 
 class Neo4jServer:
-    """A running server.
+    """A server, started and stopped at will on the same address.
 
     Args:
         data: the folder of its data; new data get a random password, which is kept beside them.
+        throwaway: the data are for a test: compile little, so that it starts with half the work, and kill it in the end
+            instead of having it put everything in order.
+        lifeline: what the server reads until it ends, if not a pipe of this object's own.
     """
 
-    def __init__(self, data: Path) -> None:
+    def __init__(self, data: Path, *, throwaway: bool = False, lifeline: int = subprocess.PIPE) -> None:
         self._data = data
+        self._throwaway = throwaway
+        self._lifeline = lifeline
+        self._port = _free_port()
         self._process: subprocess.Popen[str] | None = None
         self._graph: Graph | None = None
 
     @property
-    def block(self) -> dict[str, Any]:
-        """What ``local_graph_db_json_secret`` holds for it.
+    def graph(self) -> Graph:
+        """Where it is and who may enter.
 
         Raises:
-            Neo4jError: it does not run.
+            Neo4jError: it was never started.
         """
         if self._graph is None:
-            raise Neo4jError("the server does not run")
-        return self._graph.block
+            raise Neo4jError("the server was never started")
+        return self._graph
 
-    def __enter__(self) -> Self:
+    @property
+    def pid(self) -> int | None:
+        """Of the running process."""
+        return self._process.pid if self._process else None
+
+    def start(self) -> Self:
         """Start it; returns when it answers.
 
         Raises:
             Neo4jError: it could not be fetched, or ended at once.
         """
         self._data.mkdir(parents=True, exist_ok=True)
-        port = _free_port()
-        self._process = _run(fetch(), self._data / "neo4j", port)
+        self._process = self._run(fetch())
         try:
-            _wait_until_ready(self._process, self._data)
-            self._graph = Graph(f"bolt://127.0.0.1:{port}", _USER, self._password(port))
+            self._wait_until_ready()
+            self._graph = Graph(f"bolt://127.0.0.1:{self._port}", _USER, self._password())
         except BaseException:
-            self.__exit__()
+            self.stop()
             raise
         return self
 
-    def __exit__(self, *_: object) -> None:
-        process, self._process = self._process, None
-        if process is None:
+    def stop(self) -> None:
+        """End it, and wait until it has ended. Idempotent."""
+        if self._process is None:
             return
-        _pipe(process.stdin).close()
+        process, self._process = self._process, None
+        if self._throwaway:
+            process.kill()
+        if process.stdin is not None:
+            process.stdin.close()
         try:
             process.wait(_STOP_TIMEOUT_S)
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
-        _pipe(process.stdout).close()
+        if process.stdout is not None:
+            process.stdout.close()
 
-    def kill(self) -> None:
-        """End it at once, as a crash does."""
-        if self._process is not None:
-            self._process.kill()
-            self._process.wait()
+    def __enter__(self) -> Self:
+        return self.start()
 
-    def _password(self, port: int) -> str:
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    def _run(self, class_path: str) -> subprocess.Popen[str]:
+        opened = [f"--add-opens={package}=ALL-UNNAMED" for package in _OPENED]
+        compiling = [_COMPILE_LITTLE] if self._throwaway else []
+        program = ["-cp", class_path, "Neo4jServer", str(self._data / "neo4j"), str(self._port)]
+        with self._log.open("w") as log:
+            # Whoever gets this lock knows that the server has ended: its standard error holds it until then.
+            fcntl.flock(log, fcntl.LOCK_EX)
+            return subprocess.Popen(
+                ["java", *_JVM, *compiling, *opened, *program],
+                stdin=self._lifeline,
+                stdout=subprocess.PIPE,
+                stderr=log,
+                text=True,
+                start_new_session=self._throwaway,  # Ctrl-C is for the tests, which then end it
+            )
+
+    @property
+    def _log(self) -> Path:
+        return self._data / LOG
+
+    def _wait_until_ready(self) -> None:
+        assert self._process is not None and self._process.stdout is not None  # noqa: S101 - for the type checker
+        for line in self._process.stdout:
+            if line.strip() == "ready":
+                return
+        raise Neo4jError(f"Neo4j ended at once. The end of its log:\n{self._log.read_text()[-2000:]}")
+
+    def _password(self) -> str:
         """The password of the data: kept, or set now."""
         from neo4j import GraphDatabase
 
@@ -149,7 +200,7 @@ class Neo4jServer:
         if kept.exists():
             return kept.read_text()
         password = secrets.token_urlsafe(16)
-        with GraphDatabase.driver(f"bolt://127.0.0.1:{port}", auth=(_USER, _FIRST_PASSWORD)) as driver:
+        with GraphDatabase.driver(f"bolt://127.0.0.1:{self._port}", auth=(_USER, _FIRST_PASSWORD)) as driver:
             driver.execute_query(
                 "ALTER CURRENT USER SET PASSWORD FROM $first TO $password",
                 {"first": _FIRST_PASSWORD, "password": password},
@@ -158,33 +209,6 @@ class Neo4jServer:
         kept.touch(mode=0o600)
         kept.write_text(password)
         return password
-
-
-def _run(class_path: str, data: Path, port: int) -> subprocess.Popen[str]:
-    opened = [f"--add-opens={package}=ALL-UNNAMED" for package in _OPENED]
-    program = ["-cp", class_path, "Neo4jServer", str(data), str(port)]
-    with (data.parent / "server.log").open("w") as log:
-        return subprocess.Popen(
-            ["java", f"-Xmx{_MAX_HEAP}", *opened, *program],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=log,
-            text=True,
-        )
-
-
-def _wait_until_ready(process: subprocess.Popen[str], data: Path) -> None:
-    for line in _pipe(process.stdout):
-        if line.strip() == "ready":
-            return
-    log = (data / "server.log").read_text()
-    raise Neo4jError(f"Neo4j ended at once. The end of its log:\n{log[-2000:]}")
-
-
-def _pipe(pipe: IO[str] | None) -> IO[str]:
-    if pipe is None:
-        raise Neo4jError("the server was started without pipes")
-    return pipe
 
 
 def _free_port() -> int:
@@ -199,7 +223,7 @@ def main() -> None:
         with Neo4jServer(FOLDER / "data") as server:
             print(
                 "Neo4j is running. Paste this into local_graph_db_json_secret:",
-                json.dumps(server.block),
+                json.dumps(server.graph.block),
                 sep="\n",
             )
             print("Ctrl-C stops it; what it holds stays.", flush=True)

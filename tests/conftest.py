@@ -19,13 +19,16 @@ from hypothesis import HealthCheck, settings
 
 from playground.credentials import Endpoint, credential_set, pgvector_block, qdrant_block
 from playground.dify_host import PluginProcess
+from playground.neo4j_server import Graph, Neo4jServer, missing_program
 from playground.postgres import Database, PostgresServer
 from playground.stand_in_model import StandInModel
+from tests.shared_neo4j import SharedNeo4j, shared_graph
 
 PROJECT_ROOT = Path(__file__).resolve().parent.parent
 # Milvus Lite leaves gRPC's threads in the tests' process. Its handlers at fork() crash a child before it has become the
 # program it is started as: a PostgreSQL that did not start (seen once in 3,700 tests).
 os.environ["GRPC_ENABLE_FORK_SUPPORT"] = "0"
+_NEO4J = pytest.StashKey[SharedNeo4j]()
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -39,6 +42,20 @@ def pytest_configure(config: pytest.Config) -> None:
     # How fast examples are made depends on what else the machine does.
     settings.register_profile("ordinary", derandomize=True, suppress_health_check=[HealthCheck.too_slow], deadline=None)
     settings.load_profile("default" if config.option.markexpr == "long" else "ordinary")
+    if not hasattr(config, "workerinput"):
+        config.stash[_NEO4J] = SharedNeo4j()
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_configure_node(node: Any) -> None:
+    """Tell a worker where the run's Neo4j is, or will be."""
+    node.workerinput["neo4j_folder"] = str(node.config.stash[_NEO4J].folder)
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """End the run's Neo4j after the last worker."""
+    if _NEO4J in config.stash:
+        config.stash[_NEO4J].end()
 
 
 @pytest.fixture(scope="session")
@@ -79,6 +96,28 @@ def _database(server: PostgresServer) -> Iterator[Database]:
     name = f"test_{uuid.uuid4().hex[:12]}"
     yield server.create_database(name)
     server.drop_database(name)
+
+
+@pytest.fixture(scope="session")
+def neo4j_graph(request: pytest.FixtureRequest) -> Graph:
+    """Where the one Neo4j of the whole run is, of all workers: use a scope or users of your own, never stop it."""
+    _skip_without_java()
+    workerinput: dict[str, str] | None = getattr(request.config, "workerinput", None)
+    folder = Path(workerinput["neo4j_folder"]) if workerinput else request.config.stash[_NEO4J].folder
+    return shared_graph(folder)
+
+
+@pytest.fixture
+def own_neo4j(tmp_path: Path) -> Iterator[Neo4jServer]:
+    """A server of the test's own, started, to be stopped and started at will on the same address."""
+    _skip_without_java()
+    with Neo4jServer(tmp_path / "neo4j", throwaway=True) as server:
+        yield server
+
+
+def _skip_without_java() -> None:
+    if (missing := missing_program()) is not None:
+        pytest.skip(f"The graph tests need a JDK (17 or newer) and Maven to run a real Neo4j; {missing} is not here.")
 
 
 @pytest.fixture(scope="session")
