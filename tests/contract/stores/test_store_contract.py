@@ -225,6 +225,15 @@ async def test_an_unknown_or_malformed_id_is_no_memory(store: Store, memory_id: 
     assert len(await listed(store, Owner(user))) == 1
 
 
+async def test_several_ids_are_answered_by_those_that_are_there(store: Store) -> None:
+    user = someone()
+    rows = [memory(user, text) for text in ("one", "two", "three")]
+    await store.insert(rows, [QUERY] * 3)
+    asked = [rows[2].id, new_id(), "no id at all", rows[0].id]
+    assert sorted(texts(await store.get_many(asked))) == ["one", "three"]
+    assert await store.get_many([], to_change=True) == []
+
+
 async def test_an_unknown_id_is_not_updated_into_being(store: Store) -> None:
     user = someone()
     await store.update(memory(user), QUERY)
