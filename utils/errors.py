@@ -127,8 +127,8 @@ class ServiceError(PluginError):
 
     Args:
         key: name of a sentence in the catalogues.
-        part: what failed: ``llm``, ``embedder``, ``vector_store``, ``state_store``, ``reranker``. The sentence calls it
-            what the credentials form calls it.
+        part: what failed: ``llm``, ``embedder``, ``vector_store``, ``graph_store``, ``state_store``, ``reranker``. The
+            sentence calls it what the credentials form calls it.
         reason: what is known without secrets: exception class, HTTP status, a database's error class. Words are a
             :class:`Sentence`, so that they are said in the language of the rest.
         retry_after_s: seconds the service asked to be left alone, if it said so.

@@ -32,6 +32,7 @@ _FOREIGN: Final = (
     "psycopg",
     "sqlalchemy",
     "qdrant_client",
+    "neo4j",
     "urllib3",
 )
 

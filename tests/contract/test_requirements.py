@@ -14,9 +14,9 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 PACKED = ("main.py", "provider", "tools", "utils")
-# Whoever uses FAISS, a store that speaks gRPC, or a graph, installs its package (``utils/mem0/packages.py``); only what
-# serves that one imports it.
-WITH_A_STORE = {"faiss", "grpc", "neo4j", "numpy"}
+# Whoever uses FAISS or a store that speaks gRPC installs its package (``utils/mem0/packages.py``); only what serves
+# that one imports it.
+WITH_A_STORE = {"faiss", "grpc", "numpy"}
 
 
 def imported() -> set[str]:

@@ -1,5 +1,5 @@
 """What a ``delete_all`` takes out of the queue beside the memories: what would bring them back, and with a purge
-whatever tells that there was such a user. Every function takes an open transaction that holds the lease; none commits.
+whatever tells that there was such a user. Every function takes an open transaction of the lease's holder; none commits.
 """
 
 from __future__ import annotations
@@ -8,9 +8,9 @@ from typing import Final
 
 from sqlalchemy import Connection, and_, delete, select, update
 
-from utils.state import tasks
+from utils.state import queues, tasks
 from utils.state.queues import Claim
-from utils.state.tables import DONE, FAILED, SUPERSEDED, writes
+from utils.state.tables import DONE, FAILED, SUPERSEDED, write_queues, writes
 
 NOBODY: Final = ""  # the user id of what is nobody's any more; no caller can give it
 
@@ -36,3 +36,18 @@ def forget_user(conn: Connection, held: Claim, write_id: str) -> None:
     conn.execute(delete(writes).where(mine, ended, writes.c.id != write_id))
     conn.execute(update(writes).where(mine, writes.c.id == write_id).values(user_id=NOBODY))
     tasks.forget_user(conn, held.scope, held.user_id)
+
+
+def drop_queue(conn: Connection, scope: str, user_id: str, agent_id: str | None) -> None:
+    """Drop a user's queue whose writes follow from the memories' (the graph's), with all that it holds; who works on it
+    finds its lease lost. With ``agent_id`` only that agent's failed writes: see ``writes.supersede`` for pending ones.
+    """
+    mine = and_(writes.c.scope == scope, writes.c.user_id == user_id)
+    queue = and_(write_queues.c.scope == scope, write_queues.c.user_id == user_id)
+    queues.lock(conn, queue)  # before its writes, as every worker does
+    if agent_id is not None:
+        of_agent = writes.c.payload["agent_id"].as_string() == agent_id
+        conn.execute(delete(writes).where(mine, writes.c.status == FAILED, of_agent))
+        return
+    conn.execute(delete(writes).where(mine))
+    conn.execute(delete(write_queues).where(queue))

@@ -1,0 +1,365 @@
+"""The graph store: relations of users' memories in Neo4j or Memgraph, over the official driver and the Bolt protocol.
+
+Promises: nothing of another owner ever comes back (bounded in the statement, and compared again here). A change is one
+transaction and has the effect of once however often it is made. Two changes of one owner come one after the other, and
+one that was decided on outdated knowledge is refused (:meth:`GraphStore.change`), so that a worker that was stopped in
+between cannot bring an old state back. Constructors do no I/O; connections are opened at first use.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import uuid
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final
+
+from utils.errors import PluginError, ServiceRefused, ServiceRejected, ServiceUnavailable
+from utils.graph import statements
+from utils.graph.relations import Edge, FoundRelation, entity_key, owner_key
+from utils.stores.protocol import Owner
+from utils.text import normalized
+
+if TYPE_CHECKING:
+    from neo4j import AsyncDriver, AsyncManagedTransaction
+
+PART: Final = "graph_store"
+_CONNECTIONS: Final = 8  # searches and changes of one credential set; Bolt connections are cheap, servers' threads not
+_CONNECT_TIMEOUT_S: Final = 5.0
+_CONNECTION_LIFETIME_S: Final = 3600.0  # as the vector store's pool
+_IDLE_CHECK_S: Final = 30.0  # a connection idle for longer is tried before it is used: firewalls drop them silently
+_BATCH: Final = 1_000  # edges removed in one transaction when everything of an owner goes
+_NEAR_ENTITIES: Final = 10  # entities whose relations a search answers with
+
+
+class _Outdated(Exception):
+    """The owner's edges have been changed since: raised to roll the transaction back."""
+
+
+@dataclass(frozen=True, slots=True)
+class GraphChange:
+    """What one write does to an owner's edges.
+
+    Attributes:
+        write_id: the write.
+        seq: its place among all writes; an edge keeps it.
+        at: ISO 8601 time of the change.
+        edges: the edges there are from now on for the memories they stem from.
+        vectors: the embedding of each entity of ``edges``, by its name; any spelling of it.
+        memory_ids: the memories whose edges before this change go, those of ``edges`` included.
+    """
+
+    write_id: str
+    seq: int
+    at: str
+    edges: Sequence[Edge] = ()
+    vectors: Mapping[str, Sequence[float]] = field(default_factory=dict)
+    memory_ids: Sequence[str] = ()
+
+
+class GraphStore:
+    """Relations in a graph database.
+
+    Args:
+        provider: ``neo4j`` or ``memgraph``.
+        config: of the graph's block: ``url``, and ``username``, ``password``, ``database`` where given.
+        scope: of the vector store whose memories the edges stem from.
+        timeout_s: longest time of one operation in seconds, connecting included.
+    """
+
+    def __init__(self, provider: str, config: Mapping[str, Any], scope: str, timeout_s: float) -> None:
+        self._dialect = statements.DIALECTS[provider]
+        self._config = config
+        self._scope = scope
+        self._timeout_s = timeout_s
+        self._driver: AsyncDriver | None = None
+        self._opening = asyncio.Lock()
+        self._has_schema = False
+        self.failing = False  # the latest operation failed
+
+    async def close(self) -> None:
+        """Give back every connection. Idempotent; the next operation opens anew."""
+        async with self._opening:
+            driver, self._driver = self._driver, None
+            self._has_schema = False
+        if driver is not None:
+            await driver.close()
+
+    async def check(self) -> None:
+        """One round trip that changes nothing: the server answers, and lets these credentials read the database.
+
+        Raises:
+            ServiceError: part ``graph_store``; ``ServiceRefused`` for the user or password, ``ServiceUnavailable`` for
+                what may pass (no connection, no answer in time), ``ServiceRejected`` for the rest (no such database).
+                ``reason`` is the last word of the server's code, or the driver's class.
+        """
+        async with self._bounded():
+            await self._read("RETURN 1 AS one")
+
+    async def search(self, owner: Owner, vector: Sequence[float], limit: int) -> list[FoundRelation]:
+        """The relations of the owner's entities that are nearest to a query, one hop, nearest first.
+
+        Args:
+            owner: whose; with an agent, that agent's entities only.
+            vector: the query's embedding.
+            limit: how many relations at most.
+
+        Raises:
+            ServiceError: part ``graph_store``.
+        """
+        key = owner_key(self._scope, owner)
+        unit = _unit(vector)
+        parameters = {
+            "owner": key,
+            "agent_id": owner.agent_id,
+            "vector": unit,
+            "dims": len(unit),
+            "last": len(unit) - 1,
+            "entities": _NEAR_ENTITIES,
+            "limit": limit,
+        }
+        async with self._bounded():
+            records = await self._read(self._dialect.search, parameters)
+        return [FoundRelation.from_record(record) for record in records if _owned(record, key)]
+
+    async def edges_of(self, owner: Owner, memory_ids: Sequence[str], limit: int) -> list[FoundRelation]:
+        """The owner's relations that stem from these memories.
+
+        Raises:
+            ServiceError: part ``graph_store``.
+        """
+        key = owner_key(self._scope, owner)
+        async with self._bounded():
+            records = await self._read(
+                statements.EDGES_OF, {"owner": key, "memory_ids": list(memory_ids), "limit": limit}
+            )
+        return [FoundRelation.from_record(record) for record in records if _owned(record, key)]
+
+    async def version(self, owner: Owner) -> str | None:
+        """What the owner's edges are known by until they change; None when there have never been any.
+
+        Raises:
+            ServiceError: part ``graph_store``.
+        """
+        async with self._bounded():
+            records = await self._read(statements.VERSION, {"owner": owner_key(self._scope, owner)})
+        return records[0]["version"] if records else None
+
+    async def change(self, owner: Owner, change: GraphChange, since: str | None) -> bool:
+        """Make a change in one transaction, unless the owner's edges have been changed since ``since``.
+
+        Args:
+            owner: whose edges; its agent does not matter, each edge has one.
+            change: what to do.
+            since: the :meth:`version` on which the change was decided.
+
+        Returns:
+            Whether it was made.
+
+        Raises:
+            ServiceError: part ``graph_store``. The change may have been made; making it again is harmless.
+        """
+        async with self._bounded():
+            try:
+                await self._write(lambda tx: self._changed(tx, owner, change, since))
+            except _Outdated:
+                return False
+        return True
+
+    async def remove_before(self, owner: Owner, seq: int, at: str) -> int:
+        """Remove the owner's edges that writes before ``seq`` made, and entities left alone; in batches.
+
+        Args:
+            owner: whose; with an agent, that agent's only.
+            seq: place among all writes; edges of later ones stay.
+            at: ISO 8601 time of the removal.
+
+        Returns:
+            How many edges were removed.
+
+        Raises:
+            ServiceError: part ``graph_store``; what was removed stays removed.
+        """
+        removed = 0
+        while True:
+            async with self._bounded():
+                batch = await self._write(lambda tx: self._removed_before(tx, owner, seq, at))
+            removed += batch
+            if batch < _BATCH:
+                return removed
+
+    async def memories(self, owner: Owner, after_id: str, limit: int) -> dict[str, list[str]]:
+        """The memories that the owner's edges stem from, of all agents: by id, from the one after ``after_id`` on, the
+        hashes of what each said when it got its edges.
+
+        Raises:
+            ServiceError: part ``graph_store``.
+        """
+        parameters = {"owner": owner_key(self._scope, owner), "after": after_id, "limit": limit}
+        async with self._bounded():
+            records = await self._read(statements.MEMORIES, parameters)
+        return {str(record["memory_id"]): list(record["text_hashes"]) for record in records}
+
+    async def counts(self, owner: Owner) -> tuple[int, int]:
+        """How many entities and edges the owner has.
+
+        Raises:
+            ServiceError: part ``graph_store``.
+        """
+        async with self._bounded():
+            records = await self._read(statements.COUNTS, {"owner": owner_key(self._scope, owner)})
+        return int(records[0]["entities"]), int(records[0]["edges"])
+
+    async def _changed(self, tx: AsyncManagedTransaction, owner: Owner, change: GraphChange, since: str | None) -> None:
+        key = owner_key(self._scope, owner)
+        if await _lock(tx, key, change.at) != since:
+            raise _Outdated
+        parameters = {"owner": key, "at": change.at}
+        left = await _records(tx, statements.REMOVE_EDGES, {**parameters, "memory_ids": list(change.memory_ids)})
+        if change.edges:
+            await _records(tx, statements.MERGE_ENTITIES, {**parameters, **self._entities(owner, change)})
+            await _records(tx, statements.MERGE_EDGES, {**parameters, **self._edges(owner, change)})
+        await self._remove_left_alone(tx, key, left)
+
+    async def _removed_before(self, tx: AsyncManagedTransaction, owner: Owner, seq: int, at: str) -> int:
+        key = owner_key(self._scope, owner)
+        await _lock(tx, key, at)  # another version: what was decided while these edges were there is refused
+        parameters = {"owner": key, "before_seq": seq, "agent_id": owner.agent_id, "limit": _BATCH}
+        left = await _records(tx, statements.REMOVE_OWNERS_EDGES, parameters)
+        await self._remove_left_alone(tx, key, left)
+        return len(left)
+
+    async def _remove_left_alone(
+        self, tx: AsyncManagedTransaction, key: str, removed: Sequence[Mapping[str, Any]]
+    ) -> None:
+        ids = sorted({record[end] for record in removed for end in ("source", "destination")})
+        if ids:
+            await _records(tx, statements.REMOVE_ENTITIES_LEFT_ALONE, {"owner": key, "ids": ids})
+
+    def _entities(self, owner: Owner, change: GraphChange) -> dict[str, Any]:
+        vectors = {normalized(entity): _unit(vector) for entity, vector in change.vectors.items()}
+        by_key: dict[str, dict[str, Any]] = {}
+        for edge in change.edges:
+            for entity in (edge.source, edge.destination):
+                key = self._key(owner, edge, entity)
+                embedding = vectors[normalized(entity)]
+                by_key[key] = {"id": key, "name": entity, "agent_id": edge.agent_id or "", "embedding": embedding}
+        return {"entities": list(by_key.values()), "user_id": owner.user_id}
+
+    def _edges(self, owner: Owner, change: GraphChange) -> dict[str, Any]:
+        edges = [
+            {
+                "source": self._key(owner, edge, edge.source),
+                "relation": edge.relation,
+                "destination": self._key(owner, edge, edge.destination),
+                "memory_id": edge.memory_id,
+                "text_hash": edge.text_hash,
+            }
+            for edge in change.edges
+        ]
+        return {"edges": edges, "write_id": change.write_id, "seq": change.seq}
+
+    def _key(self, owner: Owner, edge: Edge, entity: str) -> str:
+        return entity_key(self._scope, Owner(owner.user_id, edge.agent_id), entity)
+
+    @asynccontextmanager
+    async def _bounded(self) -> AsyncIterator[None]:
+        """The body within the store's time; whatever the driver raises is mapped."""
+        from neo4j.exceptions import DriverError, Neo4jError
+
+        try:
+            async with asyncio.timeout(self._timeout_s):
+                yield
+        except (Neo4jError, DriverError, OSError, ValueError) as exc:  # a time-out is an OSError, too
+            self.failing = True
+            raise _mapped(exc) from exc
+        self.failing = False
+
+    async def _read(self, statement: str, parameters: Mapping[str, Any] | None = None) -> list[dict[str, Any]]:
+        async with (await self._opened()).session(default_access_mode="READ", **self._database()) as session:
+            return await session.execute_read(lambda tx: _records(tx, statement, parameters or {}))
+
+    async def _write[T](self, work: Callable[[AsyncManagedTransaction], Awaitable[T]]) -> T:
+        driver = await self._opened()
+        async with self._opening:
+            if not self._has_schema:
+                await self._make_schema(driver)
+                self._has_schema = True
+        async with driver.session(**self._database()) as session:
+            return await session.execute_write(work)
+
+    def _database(self) -> dict[str, Any]:
+        return {"database": self._config.get("database") or None}
+
+    async def _opened(self) -> AsyncDriver:
+        async with self._opening:
+            if self._driver is None:
+                self._driver = self._new_driver()
+            return self._driver
+
+    def _new_driver(self) -> AsyncDriver:
+        from neo4j import AsyncGraphDatabase
+
+        config = self._config
+        auth = (config["username"], config.get("password") or "") if config.get("username") else None
+        return AsyncGraphDatabase.driver(
+            config["url"].strip(),
+            auth=auth,
+            max_connection_pool_size=_CONNECTIONS,
+            max_connection_lifetime=_CONNECTION_LIFETIME_S,
+            liveness_check_timeout=_IDLE_CHECK_S,
+            connection_timeout=_CONNECT_TIMEOUT_S,
+            connection_acquisition_timeout=self._timeout_s,
+            max_transaction_retry_time=self._timeout_s,
+            telemetry_disabled=True,
+        )
+
+    async def _make_schema(self, driver: AsyncDriver) -> None:
+        from neo4j.exceptions import ClientError
+
+        async with driver.session(**self._database()) as session:
+            for statement in self._dialect.schema:
+                try:
+                    await (await session.run(statement)).consume()
+                except ClientError:
+                    if not self._dialect.schema_repeats:
+                        raise
+
+
+async def _lock(tx: AsyncManagedTransaction, key: str, at: str) -> str | None:
+    """Give the owner's edges another version, with which nobody else changes them until the transaction ends; the
+    version before.
+    """
+    parameters = {"owner": key, "at": at, "version": uuid.uuid4().hex}
+    before: str | None = (await _records(tx, statements.LOCK_OWNER, parameters))[0]["before"]
+    return before
+
+
+async def _records(tx: AsyncManagedTransaction, statement: str, parameters: Mapping[str, Any]) -> list[dict[str, Any]]:
+    result = await tx.run(statement, dict(parameters))
+    return [record.data() async for record in result]
+
+
+def _owned(record: Mapping[str, Any], key: str) -> bool:
+    return {record["owner"], record["source_owner"], record["destination_owner"]} == {key}
+
+
+def _unit(vector: Sequence[float]) -> list[float]:
+    """The vector with length 1, so that a dot product is the cosine; all zeros stay."""
+    length = math.sqrt(math.fsum(value * value for value in vector))
+    return [value / length for value in vector] if length else list(vector)
+
+
+def _mapped(exc: Exception) -> PluginError:
+    from neo4j.exceptions import AuthError, DriverError, Forbidden, Neo4jError, SessionExpired, TransientError
+    from neo4j.exceptions import ServiceUnavailable as Unreachable
+
+    reason = str(getattr(exc, "code", None) or type(exc).__name__).rpartition(".")[2]
+    if isinstance(exc, AuthError | Forbidden):
+        return ServiceRefused("service_refused", part=PART, reason=reason)
+    passing = isinstance(exc, Unreachable | SessionExpired | TransientError | OSError)
+    if passing or (isinstance(exc, Neo4jError | DriverError) and exc.is_retryable()):
+        return ServiceUnavailable("service_unavailable", part=PART, reason=reason)
+    return ServiceRejected("service_rejected", part=PART, reason=reason)
