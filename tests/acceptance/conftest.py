@@ -5,8 +5,12 @@ Each test has a collection, and so memories, history and writes, of its own in i
 
 from __future__ import annotations
 
+import socket
+import socketserver
+import threading
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +20,7 @@ from playground.credentials import Endpoint, credential_set, pgvector_block
 from playground.dify_host import PluginProcess
 from playground.postgres import Database
 from playground.stand_in_model import StandInModel
+from tests.acceptance.refusals import refusal_in_every_language
 from tests.plugin import Plugin
 
 
@@ -43,3 +48,41 @@ def collection_credentials(endpoint: Endpoint, module_database: Database) -> dic
 def own_collection(database: Database) -> str:
     """The vector-store block for a collection that nobody else uses."""
     return pgvector_block(database, collection_name=f"memories_{uuid.uuid4().hex[:12]}")
+
+
+@pytest.fixture(scope="module")
+def process(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PluginProcess]:
+    """One process for the whole module: a refusal leaves nothing behind."""
+    home = tmp_path_factory.mktemp("home")
+    with PluginProcess({"HOME": str(home)}) as started:
+        yield started
+
+
+@pytest.fixture
+def refusal(process: PluginProcess) -> Callable[[dict[str, Any]], str]:
+    """The sentence with which credentials are refused; it is looked at in all four languages."""
+    return partial(refusal_in_every_language, process)
+
+
+@pytest.fixture
+def closed_port() -> Iterator[int]:
+    """A port of this machine that nobody listens on, and nobody takes while the test runs."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        port: int = taken.getsockname()[1]
+        yield port
+
+
+@pytest.fixture
+def other_server() -> Iterator[int]:
+    """A server that hangs up on whoever does not speak its protocol."""
+
+    class Refuse(socketserver.BaseRequestHandler):
+        def handle(self) -> None:
+            self.request.recv(8)
+            self.request.sendall(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Refuse) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield server.server_address[1]
+        server.shutdown()

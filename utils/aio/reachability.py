@@ -34,7 +34,13 @@ def unreachable(host: str, port: int, where: str, timeout_s: float) -> Credentia
         key = "check_no_answer"
     else:
         return None
-    return CredentialError(key, where=where, host=shortened(host), address=f"{shortened(host)}:{port}")
+    return CredentialError(key, where=where, host=shortened(host), address=written(host, port))
+
+
+def written(host: str, port: int) -> str:
+    """Host and port as a sentence shows them: an IPv6 address in brackets."""
+    name = shortened(host)
+    return f"[{name}]:{port}" if ":" in name else f"{name}:{port}"
 
 
 def shortened(name: str) -> str:

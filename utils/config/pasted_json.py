@@ -14,10 +14,13 @@ import warnings
 from typing import Any, Final
 
 from utils.config.values import Where, found
+from utils.errors import CredentialError
 
 _BLANKS: Final = " \t\r\n\v\f\u00a0\u200b\u2060\u3000\ufeff"  # what copying from chats, wikis and editors leaves around
 _FENCE: Final = re.compile(r"```[A-Za-z0-9_-]*(?P<body>.*?)```", re.DOTALL)
 _PYTHONS_OWN: Final = re.compile(r"'|\b(True|False|None)\b")
+_COMMA_TOO_MANY: Final = re.compile(r",[ \t\r\n]*[}\]]")
+_TYPOGRAPHIC_QUOTE: Final = re.compile("[\u201c\u201d\u201e\u201f\u2018\u2019\u201a\u00ab\u00bb\uff02]")
 _MAX_WRAPPINGS: Final = 3  # a JSON string of JSON; more than one level comes from scripts that quote twice
 _EXAMPLE: Final = '{"provider": "...", "config": {...}}'
 
@@ -53,10 +56,25 @@ def _parse_once(pasted: str, where: Where) -> object:
     except json.JSONDecodeError as exc:
         literal = _python_literal(pasted[start:end])
         if literal is None:
-            raise where.error("credentials_bad_json", line=exc.lineno, column=exc.colno) from None
+            raise _bad_json(exc, where) from None
         return literal
     except (ValueError, RecursionError):  # NaN, an endless integer, a thousand brackets
         raise where.error("credentials_bad_json", line=1, column=1) from None
+
+
+def _bad_json(exc: json.JSONDecodeError, where: Where) -> CredentialError:
+    """What a person would see at the place where reading stopped, or just before it."""
+    for comma in _COMMA_TOO_MANY.finditer(exc.doc):
+        if comma.start() <= exc.pos < comma.end():  # at the comma, or at the bracket behind it
+            return _at("credentials_comma_too_many", exc.doc, comma.start(), where)
+    if quote := _TYPOGRAPHIC_QUOTE.search(exc.doc):
+        return _at("credentials_typographic_quotes", exc.doc, quote.start(), where)
+    return _at("credentials_bad_json", exc.doc, exc.pos, where)
+
+
+def _at(sentence: str, text: str, position: int, where: Where) -> CredentialError:
+    line, column = text.count("\n", 0, position) + 1, position - text.rfind("\n", 0, position)
+    return where.error(sentence, line=line, column=column)
 
 
 def _python_literal(text: str) -> dict[str, Any] | None:

@@ -28,6 +28,7 @@ _MAX_SECONDS: Final = 7 * 24 * 3600.0
 _MAX_DIMS: Final = 16_000  # of pgvector's type `vector`
 _MAX_NAME_BYTES: Final = 63  # PostgreSQL cuts longer identifiers off, and two tables become one
 _SSL_MODES: Final = ("disable", "allow", "prefer", "require", "verify-ca", "verify-full")
+_BRACKETED: Final = re.compile(r"\[([0-9A-Fa-f:.]+)\]")  # an IPv6 address as in a URL; libpq wants it without
 _WITH_PORT_OR_SCHEME: Final = re.compile(r"://|^[^/:,]+:\d+$")
 _SECONDS: Final = {
     "pool_timeout": 30.0,
@@ -169,6 +170,8 @@ def _individual(source: Mapping[str, Any], where: Where) -> dsn.Parameters:
     parameters = {key: _parameter(each, where.at(key)) for key, each in given.items()}
     parameters["dbname"], options = dsn.split_query(parameters.get("dbname", ""), where.at("dbname"))
     parameters = {key: each for key, each in (options | parameters).items() if each}
+    if bracketed := _BRACKETED.fullmatch(parameters.get("host", "")):
+        parameters["host"] = bracketed[1]
     if _WITH_PORT_OR_SCHEME.search(parameters.get("host", "")):
         raise where.at("host").error("credentials_pg_host")
     return parameters

@@ -181,6 +181,8 @@ def web_address(value: object, where: Where) -> str:
     """
     if not isinstance(value, str) or not re.match(r"https?://[^/\s]", value, re.IGNORECASE):
         raise where.error("credentials_need_web_address", found=found(value))
+    if re.match(r"https?://[^/\[\]@]*:[^/\[\]@]*:", value, re.IGNORECASE):
+        raise where.error("credentials_bare_ipv6")
     return value
 
 

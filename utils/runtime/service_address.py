@@ -6,10 +6,11 @@ where the config itself says host and port. Vendors' own addresses, which no con
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import os
+from collections.abc import Iterator, Mapping
 from typing import Any, Final
 from urllib.parse import urlsplit
-from urllib.request import getproxies
+from urllib.request import getproxies, proxy_bypass
 
 from utils.aio.reachability import unreachable
 from utils.errors import CredentialError
@@ -29,19 +30,38 @@ def explain_address(config: Mapping[str, Any], where: str) -> CredentialError | 
         where: the credential's name in the form.
     """
     address = service_address(config)
-    if address is None or getproxies():  # through a proxy names and ports need not be reachable from here
+    if address is None or proxy_between(config):  # names and ports need not be reachable from here then
         return None
     return unreachable(*address, where, _CONNECT_TIMEOUT_S)
 
 
-def service_address(config: Mapping[str, Any]) -> tuple[str, int] | None:
-    """Host and port of the service; None where the config has none."""
+def proxy_between(config: Mapping[str, Any]) -> str | None:
+    """Host and port of the proxy that the environment sets before the config's address; None without one.
+
+    Args:
+        config: of a block; one that names no address leads to its vendor, by https.
+    """
+    url = next(_urls(config), "https://vendor.invalid")
+    scheme, host = urlsplit(url).scheme, urlsplit(url).netloc.rpartition("@")[2]
+    proxies = getproxies()
+    proxy = proxies.get(scheme) or proxies.get("all")
+    if not proxy or proxy_bypass(host):
+        return None
+    return urlsplit(proxy if "://" in proxy else f"http://{proxy}").netloc.rpartition("@")[2]  # without its password
+
+
+def _urls(config: Mapping[str, Any]) -> Iterator[str]:
     for key, value in config.items():
         if isinstance(value, str) and (key in _URL_KEYS or key.endswith(_URL_ENDINGS)):
-            if address := _address_of_url(value):
-                return address
-        elif isinstance(value, Mapping) and key in _NESTED_KEYS and (address := service_address(value)):
-            return address
+            yield value
+        elif isinstance(value, Mapping) and key in _NESTED_KEYS:
+            yield from _urls(value)
+
+
+def service_address(config: Mapping[str, Any]) -> tuple[str, int] | None:
+    """Host and port of the service; None where the config has none."""
+    for address in filter(None, map(_address_of_url, _urls(config))):
+        return address
     host, port = config.get("host"), str(config.get("port", ""))
     if isinstance(host, str) and port.isdecimal():
         return host.rpartition("://")[2].rstrip("/"), int(port)  # Elasticsearch's host has a scheme
@@ -55,3 +75,19 @@ def _address_of_url(url: str) -> tuple[str, int] | None:
     except ValueError:  # a port that is no number
         return None
     return (parts.hostname, port) if parts.hostname and port else None
+
+
+def embedded_folder(config: Mapping[str, Any]) -> str | None:
+    """Where an engine that runs in this process keeps its files; None for a server."""
+    path, url = config.get("path"), config.get("url")
+    if isinstance(url, str) and url:  # Milvus Lite has the file there; for others it is a server, whatever the path
+        return None if "://" in url else os.path.dirname(os.path.abspath(url))
+    return path if isinstance(path, str) and path and not config.get("host") else None
+
+
+def may_write(folder: str) -> bool:
+    """Whether this user may make files in ``folder``, or the folder itself where it is missing."""
+    place = os.path.abspath(folder)
+    while not os.path.lexists(place):
+        place = os.path.dirname(place)
+    return os.path.isdir(place) and os.access(place, os.W_OK | os.X_OK)

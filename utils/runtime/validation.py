@@ -17,10 +17,12 @@ import re
 from collections.abc import Callable, Coroutine, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import replace
+from functools import partial
 from typing import Any, Final
 
 from utils.aio.blocking import ThreadPool, run_in_executor, use_pool
 from utils.aio.gather import gather
+from utils.aio.reachability import shortened
 from utils.config.blocks import Block
 from utils.config.settings import Settings, form_name
 from utils.config.state_location import PostgresLocation
@@ -34,11 +36,12 @@ from utils.errors import (
     ServiceUnavailable,
     UnusableAnswer,
 )
-from utils.mem0.registry import FORM_NAMES
+from utils.mem0.registry import FORM_NAMES, Kind
 from utils.models.models import Models
 from utils.models.sdk_errors import status_of
 from utils.runtime.graph_ping import ping_graph
-from utils.runtime.service_address import explain_address
+from utils.runtime.model_answer import explain_answer
+from utils.runtime.service_address import embedded_folder, explain_address, may_write
 from utils.runtime.shared import Shared
 from utils.state.engine import StateStore
 from utils.stores.building import build_store
@@ -57,6 +60,7 @@ _PATIENCE_S: Final = 30.0  # of the SDKs: more than any part is waited for, so t
 _CALLS_AT_ONCE: Final = 8
 _TEXT: Final = "connection check"
 _TOO_MANY_REQUESTS: Final = 429
+_READ_ONLY: Final = "25006"  # PostgreSQL's code for a change where none is taken
 _GENERAL: Final = ("service_unavailable", "service_refused", "service_rejected", "service_unusable")
 # What is said of a fault without a cause or a sentence of its own, by its kind and by what was asked.
 _SENTENCES: Final[Mapping[type[ServiceError], str]] = {
@@ -135,7 +139,7 @@ class _Validation:
     # -- models
 
     async def _llm(self) -> CredentialError | None:
-        return await self._checked_model(self._names["llm"], self._settings.llm, _PART_S, self._complete())
+        return await self._checked_model("llm", self._settings.llm, _PART_S, self._complete())
 
     async def _complete(self) -> None:
         """One completion of one token; with the block's own limit where a model refuses so short an answer."""
@@ -156,7 +160,7 @@ class _Validation:
         block = self._settings.reranker
         if block is None:
             return None
-        return await self._checked_model(self._names["reranker"], block, _PART_S, self._rerank(block))
+        return await self._checked_model("reranker", block, _PART_S, self._rerank(block))
 
     async def _rerank(self, block: Block) -> None:
         await self._models(reranker=block).rerank(_TEXT, [_TEXT])
@@ -169,16 +173,18 @@ class _Validation:
         return models
 
     async def _checked_model(
-        self, where: str, block: Block, timeout_s: float, work: Coroutine[Any, Any, None]
+        self, kind: Kind, block: Block, timeout_s: float, work: Coroutine[Any, Any, None]
     ) -> CredentialError | None:
-        return await _checked(where, timeout_s, work, lambda: explain_address(block.config, where))
+        where = self._names[kind]
+        explain = partial(explain_address, block.config, where)
+        return await _checked(where, timeout_s, work, explain, judge=partial(explain_answer, kind, block.config, where))
 
     # -- where memories live
 
     async def _vectors(self) -> CredentialError | None:
         """The embedder, then the store with the length of its vectors."""
         where, embedder = self._names["vector_store"], self._settings.embedder
-        problem = await self._checked_model(self._names["embedder"], embedder, _EMBEDDER_S, self._embed())
+        problem = await self._checked_model("embedder", embedder, _EMBEDDER_S, self._embed())
         if self._settings.pgvector is not None:
             conninfo = self._settings.pgvector.conninfo
             store_problem = await _checked(
@@ -191,7 +197,10 @@ class _Validation:
             return problem or store_problem
         if problem is not None:
             return problem  # most stores make their collection when they are opened: not of a doubtful length
-        return await self._checked_model(where, self._settings.vector_store, _STORE_S, self._check_other_store())
+        block = self._settings.vector_store
+        if (folder := embedded_folder(block.config)) and not may_write(folder):
+            return CredentialError("check_store_folder", where=where, folder=shortened(folder))
+        return await self._checked_model("vector_store", block, _STORE_S, self._check_other_store())
 
     async def _check_pgvector(self) -> None:
         from utils.stores.pgvector.store import PgvectorStore
@@ -215,7 +224,7 @@ class _Validation:
         if block is None:
             return None
         ping = run_in_executor(ping_graph, block.config, _PART_S)
-        return await self._checked_model(self._names["graph"], block, _PART_S, ping)
+        return await self._checked_model("graph", block, _PART_S, ping)
 
     # -- the state store
 
@@ -242,6 +251,7 @@ async def _checked(
     work: Coroutine[Any, Any, None],
     explain: Callable[[], CredentialError | None],
     sentences: Mapping[type[ServiceError], str] = _SENTENCES,
+    judge: Callable[[ServiceError], CredentialError | None] = lambda _: None,
 ) -> CredentialError | None:
     """What is wrong with a part, if anything.
 
@@ -251,6 +261,7 @@ async def _checked(
         work: asks the part for one small thing.
         explain: looks for the cause of a failed connection; blocks.
         sentences: for faults without a cause or a sentence of their own.
+        judge: finds the cause in what came back.
     """
     try:
         async with asyncio.timeout(timeout_s):
@@ -261,7 +272,9 @@ async def _checked(
             _log.warning("%s: no answer within %.0f s while it was checked; let pass", where, timeout_s)
         return problem
     except ServiceError as exc:
-        problem = await _explained(explain) if isinstance(exc, ServiceUnavailable | ServiceRefused) else None
+        problem = judge(exc)
+        if problem is None and isinstance(exc, ServiceUnavailable | ServiceRefused):
+            problem = await _explained(explain)
         if problem is None and _is_only_slow(exc):
             _log.warning("%s: the service was busy while it was checked (%s); let pass", where, exc.reason)
             return None
@@ -297,5 +310,7 @@ def _service_problem(where: str, exc: ServiceError, sentences: Mapping[type[Serv
     """A part's fault as a sentence about its credential: its own where it has one."""
     if exc.key not in _GENERAL:
         return PartFailed(where, exc)
+    if _READ_ONLY in exc.reason:
+        return PartFailed(where, ServiceRejected("store_read_only", part=exc.part, reason=exc.reason))
     codes = [code for code in exc.reason.split(", ") if _CODE.fullmatch(code)]
     return CredentialError(sentences[type(exc)], where=where, reason=", ".join(codes) or exc.code)

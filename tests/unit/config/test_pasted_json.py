@@ -47,7 +47,6 @@ def test_an_object_parsed_already_is_copied() -> None:
 @pytest.mark.parametrize(
     ("pasted", "line", "column"),
     [
-        ('{"provider": "openai",}', 1, 23),
         ("{'provider': openai}", 1, 2),
         ('  {"provider" "openai"}', 1, 15),
         ('{\n  "provider": openai\n}', 2, 15),
@@ -59,7 +58,32 @@ def test_an_object_parsed_already_is_copied() -> None:
 def test_bad_json_is_told_with_line_and_column_of_the_pasted_text(pasted: str, line: int, column: int) -> None:
     with pytest.raises(CredentialError) as caught:
         read_object(pasted, WHERE)
-    assert str(caught.value) == f"local_llm_json_secret is not valid JSON at line {line}, column {column}."
+    place = f"local_llm_json_secret is not valid JSON at line {line}, column {column}."
+    assert str(caught.value) == f"{place} Check the quotes, commas and brackets there."
+
+
+@pytest.mark.parametrize(
+    ("pasted", "key", "line", "column"),
+    [
+        ('{"provider": "openai",}', "credentials_comma_too_many", 1, 22),
+        ('{"provider": "openai", "config": {"a": [1, 2,\n ]}}', "credentials_comma_too_many", 1, 45),
+        ('{\n  "a": ",}",\n}', "credentials_comma_too_many", 2, 12),
+        ('{"a": ",}" 5}', "credentials_bad_json", 1, 12),
+        ("{\u201cprovider\u201d: 1}", "credentials_typographic_quotes", 1, 2),
+        ('{"provider": \u201eopenai\u201c}', "credentials_typographic_quotes", 1, 14),
+        ('{"provider\u201d: "openai"}', "credentials_typographic_quotes", 1, 11),
+    ],
+)
+def test_a_comma_too_many_and_typographic_quotes_are_told_as_such(
+    pasted: str, key: str, line: int, column: int
+) -> None:
+    with pytest.raises(CredentialError) as caught:
+        read_object(pasted, WHERE)
+    assert (caught.value.key, caught.value.params["line"], caught.value.params["column"]) == (key, line, column)
+
+
+def test_typographic_quotes_inside_a_text_are_part_of_it() -> None:
+    assert read_object('{"a": "\u201cb\u201d"}', WHERE) == {"a": "\u201cb\u201d"}
 
 
 @pytest.mark.parametrize(

@@ -73,7 +73,8 @@ class ScriptedEndpoint:
         self._closing = threading.Event()
         self._changed = threading.Condition()
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
-        self.base_url = f"http://127.0.0.1:{self._server.server_address[1]}"
+        self.address: tuple[str, int] = ("127.0.0.1", self._server.server_address[1])
+        self.base_url = f"http://127.0.0.1:{self.address[1]}"
 
     def __enter__(self) -> Self:
         threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
@@ -123,6 +124,10 @@ class ScriptedEndpoint:
                 endpoint.paths.append(self.path)
                 endpoint.headers.append(self.headers)
                 self._answer(endpoint._next())
+
+            def do_CONNECT(self) -> None:  # as a proxy is asked for a tunnel
+                self._answer(endpoint._next())
+                self.close_connection = True
 
             def do_GET(self) -> None:
                 endpoint.asked_for_free.append(self.path)

@@ -15,7 +15,7 @@ from typing import Final
 import psycopg
 from psycopg import errors
 
-from utils.aio.reachability import shortened, unreachable
+from utils.aio.reachability import shortened, unreachable, written
 from utils.config import dsn
 from utils.errors import CredentialError
 
@@ -69,7 +69,7 @@ def _explain_server(
     return CredentialError(
         key,
         where=where,
-        address=shortened(f"{tcp_address[0]}:{tcp_address[1]}" if tcp_address else host),
+        address=written(*tcp_address) if tcp_address else shortened(host),
         user=shortened(parameters.get("user", "")),
         database=shortened(database),
         sslmode=parameters.get("sslmode", "prefer"),

@@ -125,6 +125,27 @@ async def find_or_create(conn: Connection, name: str, dims: int | None, ann: Ann
     return table
 
 
+async def require_writable(conn: Connection, table: Table) -> None:
+    """Refuse a table that this user, in this database, may read only.
+
+    Raises:
+        ServiceRejected: it may.
+    """
+    cursor = await conn.execute(
+        "SELECT current_setting('transaction_read_only')::bool, array(SELECT kind"
+        " FROM unnest(array['SELECT', 'INSERT', 'UPDATE', 'DELETE']) AS kind"
+        " WHERE NOT has_table_privilege(%s::oid, kind))",
+        [table.oid],
+    )
+    [(read_only, missing)] = await cursor.fetchall()
+    if read_only:
+        raise rejected("store_read_only", "ReadOnlySqlTransaction 25006")
+    if missing:
+        raise rejected(
+            "store_no_rights", "InsufficientPrivilege 42501", collection=table.name, missing=", ".join(missing)
+        )
+
+
 async def _describe(conn: Connection, name: str, ann: AnnKind | None) -> Table | None:
     cursor = await conn.execute(
         "SELECT a.attrelid, a.attname, a.atttypid, a.atttypmod, t.typname FROM pg_attribute a"

@@ -41,6 +41,7 @@ from utils.stores.pgvector.schema import (
     id_by_name,
     id_in_comment,
     index_state,
+    require_writable,
 )
 from utils.stores.pgvector.sessions import Login, ServerFull, is_shared
 from utils.stores.pgvector.sizes import EXACT_ROWS, OwnerSizes
@@ -124,6 +125,8 @@ class PgvectorStore:
         async with self._login.connection() as conn:
             with database_errors():
                 table = await find_or_create(conn, self._config.collection_name, self._dims or dims, self._ann())
+                if table is not None:
+                    await require_writable(conn, table)
         if table is not None and dims is not None:
             self._fits(table, dims)
 
