@@ -9,12 +9,16 @@ import random
 from typing import Final
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import event, given, settings
 from hypothesis import strategies as st
 
-from playground.dify_app import Conversation, History, Message
+from playground.dify_app import Conversation as Lived
+from playground.dify_app import History, Message
 from tests.unit.extraction.scan_model import USER, Cut, Machine
-from utils.extraction.history import LONGEST_TURN_S
+from utils.extraction.checkpoint import ConversationCheckpoint
+from utils.extraction.history import LONGEST_TURN_S, Conversation
+from utils.extraction.intervals import NOTHING, Intervals
+from utils.extraction.scan import MARGIN_S, select
 
 DAY_S: Final = 10_000
 START_S: Final = 1_000_000
@@ -61,7 +65,7 @@ class World:
             case "delete" if self.dice.random() < 0.3 and (conversation := self.any_conversation()):
                 self.history.delete(conversation.id)
 
-    def any_conversation(self) -> Conversation | None:
+    def any_conversation(self) -> Lived | None:
         known = list(self.history.conversations.values())
         return self.dice.choice(known) if known else None
 
@@ -166,6 +170,44 @@ def play(seed: int, script: list[int | tuple[int, int]]) -> None:
     world.machine.requests.clear()
     world.run(calm=True)
     assert {path for path, _ in world.machine.requests} <= {"conversations"}
+
+
+@given(
+    SEEDS, st.lists(st.integers(0, 25), min_size=2, max_size=8), st.sampled_from([2, 500]), st.sampled_from([30, 10**9])
+)
+def test_messages_are_asked_for_only_where_a_conversation_was_touched_since_or_something_is_deferred(
+    seed: int, lives: list[int], conversations_limit: int, max_tokens: int
+) -> None:
+    """The rule of every further run, whatever was said, renamed, ended or deleted since the one before."""
+    world = World(seed)
+    machine = world.machine
+    for events in lives:
+        world.live(events)
+        machine.requests.clear()
+        before = dict(machine.checkpoints)
+        world.run(conversations_limit, max_tokens, calm=True)
+        asked = {id_ for path, id_ in machine.requests if path == "messages"}
+        for id_, checkpoint in before.items():
+            row = world.history.conversations.get(id_)
+            touched = row is not None and int(row.updated_at) >= checkpoint.done.end - MARGIN_S
+            assert id_ not in asked or checkpoint.pending or touched
+        event("something was read again" if asked & before.keys() else "nothing was read again")
+
+
+@pytest.mark.parametrize(
+    ("touched_s", "deferred", "is_read"),
+    [(-MARGIN_S - 1, False, False), (-MARGIN_S, False, True), (0, False, True), (-DAY_S, True, True)],
+)
+def test_a_conversation_is_read_from_two_seconds_before_its_checkpoint_on(
+    touched_s: int, deferred: bool, is_read: bool
+) -> None:
+    done = Intervals.between(START_S - DAY_S, START_S)
+    pending = Intervals.between(START_S - 10, START_S) if deferred else NOTHING
+    checkpoint = ConversationCheckpoint(done=done - pending, pending=pending)
+    row = Conversation("c", START_S - 3 * DAY_S, START_S + touched_s)
+    wanted = Intervals.between(START_S - DAY_S, START_S + DAY_S)
+    selection = select({"c": row}, {"c": checkpoint}, wanted, NOTHING, 500)
+    assert [one.conversation_id for one in selection.chosen] == (["c"] if is_read else [])
 
 
 @given(SEEDS, SCRIPTS)
