@@ -39,6 +39,7 @@ _HOST_NEEDS_PORT: Final = frozenset({"qdrant", "chroma"})  # else mem0 falls bac
 _COMMON: Final = ("openai", "ollama", "pgvector", "qdrant", "cohere")  # named first where a sentence lists providers
 _READ_BESIDE: Final = ("api_key", "model", "temperature", "max_tokens")  # all llm_reranker hands on without a block
 _NUMBERS: Final = frozenset({"temperature", "top_p"})
+_SENT_AS_HEADERS: Final = frozenset({"api_key", "token"})
 _WHOLE_NUMBERS: Final = frozenset({"max_tokens", "top_k", "embedding_dims", "embedding_model_dims"})
 _MAX_WHOLE_NUMBER: Final = 10_000_000
 _MOST_CACHED: Final = 100_000
@@ -283,6 +284,10 @@ def _typed_value(key: str, value: Any, where: Where) -> Any:
         values.number_or_null(value, where)
     elif key in _WHOLE_NUMBERS:
         return values.whole_number(value, where, 1, _MAX_WHOLE_NUMBER)
+    elif key in _SENT_AS_HEADERS and isinstance(value, str):
+        return values.key(value, where)
+    elif key == "azure_kwargs" and isinstance(value, dict):
+        return _typed(value, where)
     elif key.endswith("_base_url"):
         return values.web_address(value, where)
     return value

@@ -104,6 +104,20 @@ def require_encodable(value: str, where: Where) -> str:
     return value
 
 
+def key(value: str, where: Where) -> str:
+    """``value`` as a key that a request can carry, without blanks around it; empty where it is blank.
+
+    A line break or a letter outside of ASCII makes an HTTP client refuse the header, in an error that holds the key.
+
+    Raises:
+        CredentialError: it is no such key.
+    """
+    stripped = value.strip()
+    if not (stripped.isascii() and stripped.isprintable()):
+        raise where.error("credentials_bad_key")
+    return stripped
+
+
 def whole_number(value: object, where: Where, low: int, high: int) -> int:
     """``value`` as an integer from ``low`` to ``high``; digits in quotes and 5.0 count as numbers.
 

@@ -22,7 +22,7 @@ from utils.errors import CannotList, ServiceUnavailable, TimedOut
 from utils.memory import remember
 from utils.memory.observed import is_new_since
 from utils.memory.plan import Change, Plan, apply, transaction
-from utils.memory.recall_log import EVERY_S
+from utils.memory.recall_log import EVERY_S, RecallLog
 from utils.memory.reconcile import deletion
 from utils.memory.requests import VERSION, Add, Chunk, Delete, DeleteAll, Update, WriteRequest, read
 from utils.messages import Sentence
@@ -52,10 +52,11 @@ SUPERSEDED_BY_DELETE_ALL: Final = (Add.kind, Chunk.kind, Update.kind, Delete.kin
 SUPERSEDED_BY_DELETE_ALL_OF_AGENT: Final = (Add.kind, Chunk.kind)
 
 
-def handlers(models: Models, store: Store, state: StateStore) -> Mapping[str, Handler]:
+def handlers(models: Models, store: Store, state: StateStore, recall_log: RecallLog) -> Mapping[str, Handler]:
     """The handlers of one credential set, by kind of write; all but that of chunks."""
     change = ChangeHandler(models, store, state)
-    return {Add.kind: change, Update.kind: change, Delete.kind: change, DeleteAll.kind: DeleteAllHandler(store, state)}
+    delete_all = DeleteAllHandler(store, state, recall_log)
+    return {Add.kind: change, Update.kind: change, Delete.kind: change, DeleteAll.kind: delete_all}
 
 
 class ChangeHandler:
@@ -152,13 +153,15 @@ class DeleteAllHandler:
     Args:
         store: where the memories are.
         state: where what is deleted is recorded.
+        recall_log: where recalls wait to be recorded.
     """
 
     version = VERSION
 
-    def __init__(self, store: Store, state: StateStore) -> None:
+    def __init__(self, store: Store, state: StateStore, recall_log: RecallLog) -> None:
         self._store = store
         self._state = state
+        self._recall_log = recall_log
 
     async def __call__(self, write: Write, lease: QueueLease) -> Outcome:
         """See ``Handler``."""
@@ -172,6 +175,7 @@ class DeleteAllHandler:
         erases_user = request.purge_history and request.agent_id is None  # of one agent's deletion the user stays
         if erases_user:  # what a search found just before may still be in some process's recall log
             await asyncio.sleep(_RECALLS_RECORDED_S)
+            await self._recall_log.forget(write.user_id)  # after an outage they may still wait
 
         def clear(conn: Connection) -> None:
             claim = lease.claim

@@ -82,7 +82,7 @@ class Memory:
         self.models = Models(settings)
         self._id = str(uuid.uuid4())
         self._worker = worker
-        carried_out_by = {**handlers(self.models, store, state), **more_handlers}
+        carried_out_by = {**handlers(self.models, store, state, recall_log), **more_handlers}
         self._service = Service(settings.identity.client, carried_out_by, self._writes, settings.log_level)
         # A lane of their own: a nightly extraction neither holds up nor refuses people's writes.
         self._chunks = Lane("chunks", _CHUNKS_AT_ONCE)

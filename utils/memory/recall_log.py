@@ -49,6 +49,7 @@ class RecallLog:
         self._scope = scope
         self._waiting: dict[tuple[str, str], Folded] = {}  # by user and memory id, the longest waiting first
         self._recording: asyncio.Task[None] | None = None
+        self._flushing = asyncio.Lock()
         self._dropped = 0
         self._failing = False
 
@@ -87,16 +88,24 @@ class RecallLog:
         What a transaction that certainly did not happen would have recorded waits again. Where that is not certain,
         as the connection was lost at the commit, it is dropped: recorded twice, it would count twice.
         """
-        waiting, self._waiting = self._waiting, {}
-        left = list(waiting.items())
-        try:
-            while left:
-                batch, left = left[:_BATCH], left[_BATCH:]  # cut off, it may have been committed
-                if not await self._record(dict(batch)):
-                    left = batch + left
-                    break
-        finally:
-            self._put_back(dict(left))
+        async with self._flushing:
+            waiting, self._waiting = self._waiting, {}
+            left = list(waiting.items())
+            try:
+                while left:
+                    batch, left = left[:_BATCH], left[_BATCH:]  # cut off, it may have been committed
+                    if not await self._record(dict(batch)):
+                        left = batch + left
+                        break
+            finally:
+                self._put_back(dict(left))
+
+    async def forget(self, user_id: str) -> None:
+        """Drop what waits of a user whose data are being erased, also what a recording that fails right now would have
+        let wait again: recorded later, it would bring back that there was such a user.
+        """
+        async with self._flushing:
+            self._waiting = {key: folded for key, folded in self._waiting.items() if key[0] != user_id}
 
     async def _record(self, batch: Mapping[tuple[str, str], Folded]) -> bool:
         """Record a batch; whether it is done with."""

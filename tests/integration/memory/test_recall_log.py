@@ -74,6 +74,7 @@ class Unreachable:
     async def write_changes[T](self, work: Callable[[Any], T]) -> T:
         if self._times > 0:
             self._times -= 1
+            await asyncio.sleep(0)
             if self._at_commit:
                 await self._state.write_changes(work)
             raise ServiceUnavailable("service_unavailable", part="state_store", reason="down")
@@ -122,6 +123,23 @@ async def test_closing_it_beside_a_silent_state_store_says_what_is_lost(
     log.add("alice", [row("m-1", 0.9), row("m-2", 0.9)])
     await log.close()
     assert "recalls of up to 2 memories are lost" in caplog.text
+
+
+@pytest.mark.usefixtures("by_hand")
+async def test_a_user_who_is_erased_during_an_outage_does_not_come_back_with_their_recalls(state: StateStore) -> None:
+    """A recording is under way while they are erased; it fails, and what it held waits again."""
+    unreachable = Unreachable(state, 1, at_commit=False)
+    log = RecallLog(unreachable, SCOPE)  # type: ignore[arg-type]
+    log.add("alice", [row("m-1", 0.9)])
+    log.add("bob", [row("m-2", 0.9)])
+    async with asyncio.TaskGroup() as both:
+        both.create_task(log.flush())
+        await asyncio.sleep(0)
+        log.add("alice", [row("m-1", 0.9)])
+        both.create_task(log.forget("alice"))
+    await log.flush()
+    assert await recorded(state, "m-1") == {}
+    assert list(await state.read(lambda conn: recalls.of_memories(conn, SCOPE, "bob", ["m-2"]))) == ["m-2"]
 
 
 class HeldUp:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from utils.config.blocks import Block, read_block
-from utils.errors import CredentialError
+from utils.errors import CredentialError, causes
 from utils.mem0 import registry
 from utils.mem0.packages import _NEEDED, missing_package
 from utils.mem0.refused import REFUSED
@@ -333,3 +333,37 @@ def test_blocks_that_do_not_use_them_are_known_by_the_same_digest_as_ever() -> N
     assert off.model_dump() == {"provider": "qdrant", "config": {"path": "/m"}, "timeout_s": None}
     prefixed = read_block("embedder", block("openai", **OPENAI, query_prefix="q: "))
     assert prefixed.model_dump() == {**plain, "query_prefix": "q: "}
+
+
+KEY = "sk-secret"
+
+
+@pytest.mark.usefixtures("installed")
+@pytest.mark.parametrize("spoiled", [f"{KEY}\n{KEY}", f"{KEY}\r{KEY}", f"“{KEY}”", f"{KEY}\u2028{KEY}", f"{KEY}\x7f"])
+@pytest.mark.parametrize(
+    ("kind", "provider", "config"),
+    [
+        ("llm", "openai", {"model": "m"}),
+        ("embedder", "openai", {"model": "m"}),
+        ("vector_store", "qdrant", {"url": "http://h:6333"}),
+        ("reranker", "cohere", {}),
+        ("reranker", "llm_reranker", {"model": "m"}),
+    ],
+)
+def test_a_key_that_no_request_can_carry_is_refused_and_stands_in_no_error(
+    kind: Kind, provider: str, config: dict[str, Any], spoiled: str
+) -> None:
+    with pytest.raises(CredentialError, match=r"config\.api_key: a key is one line") as caught:
+        read_block(kind, {"provider": provider, "config": {**config, "api_key": spoiled}})
+    assert all(KEY not in repr((link, vars(link), link.args)) for link in causes(caught.value))
+
+
+def test_so_is_one_of_azure() -> None:
+    config = {"model": "m", "azure_kwargs": {**AZURE, "api_key": f"{KEY}\n{KEY}"}}
+    with pytest.raises(CredentialError, match=r"config\.azure_kwargs\.api_key: a key is one line") as caught:
+        read_block("llm", {"provider": "azure_openai", "config": config})
+    assert all(KEY not in repr((link, vars(link), link.args)) for link in causes(caught.value))
+
+
+def test_blanks_around_a_key_do_not_matter() -> None:
+    assert read_block("llm", block("openai", model="m", api_key=f" {KEY}\n")).config["api_key"] == KEY
