@@ -10,12 +10,14 @@ TYPED := main.py utils tools provider playground scripts release
 VERSION = $(shell sed -n 's/^version: *//p' manifest.yaml)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-long lint format translations workflows bench model-quality package offline-package clean
+.PHONY: help demo test test-long soak lint format translations workflows bench model-quality package \
+	offline-package clean
 
 help:
 	@echo "make demo       a tour of the plugin in the terminal; needs no account (STAND_IN=1: and fetches no model)"
 	@echo "make test       format, lint, types, tests and the package; what CI runs"
 	@echo "make test-long  the tests that take minutes: crash loops, large tables"
+	@echo "make soak       half an hour of mixed load, swaps and outages: does anything grow? MINUTES=n for another length"
 	@echo "make lint       format, lint and types only"
 	@echo "make format     rewrite the code as the formatter wants it"
 	@echo "make translations  write the texts of i18n/ into manifest.yaml, provider/ and tools/"
@@ -65,6 +67,9 @@ test: lint
 
 test-long: $(VENV)/dev-installed
 	$(PY) -m pytest -m long
+
+soak: $(VENV)/dev-installed
+	$(PY) -m benchmarks.soak $(if $(MINUTES),--minutes $(MINUTES))
 
 bench: $(VENV)/dev-installed
 	$(PY) -m benchmarks.overhead

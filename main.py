@@ -22,6 +22,7 @@ from dify_plugin.config.logger_format import DifyPluginLoggerFormatter
 
 from utils import log
 from utils.aio import output, polling
+from utils.aio.request_greenlets import RequestGreenlets
 from utils.mem0 import environment
 from utils.runtime.runtime import runtime
 
@@ -41,8 +42,11 @@ def main() -> None:
             "under Plugins > Debug."
         )
     plugin = dify_plugin.Plugin(config)
+    plugin.executer = RequestGreenlets(config.MAX_WORKER)  # type: ignore[assignment]  # all the SDK does is submit
     for number in (signal.SIGTERM, signal.SIGINT):
         gevent.signal_handler(number, _stop, stdout)
+    if hasattr(signal, "SIGUSR1"):  # not on Windows
+        gevent.signal_handler(signal.SIGUSR1, runtime().tell_vitals)
     plugin.run()
 
 

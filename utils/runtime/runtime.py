@@ -27,6 +27,7 @@ from utils.aio.deadline import deadline
 from utils.aio.loop import BackgroundLoop
 from utils.errors import PluginError, TimedOut
 from utils.runtime.credential_set import CredentialSet, Opened, Places
+from utils.runtime.vitals import Vitals, pool_workers, running_greenlets, tell
 
 if TYPE_CHECKING:
     from utils.config.settings import Settings
@@ -218,6 +219,22 @@ class Runtime:
             for place, (key, one) in enumerate(earlier)
             if one.calls == 0 and (place < too_many or now - one.used_at > _IDLE_S)
         ]
+
+    def tell_vitals(self) -> None:
+        """Write into the log what is open now, see ``vitals``. Nothing is told of a process nobody has called."""
+        self._loop.call_soon(lambda: tell(self._vitals()))
+
+    def _vitals(self) -> Vitals:
+        workers = pool_workers()
+        return Vitals(
+            greenlets=running_greenlets() - workers,
+            workers=workers,
+            tasks=len(asyncio.all_tasks()),
+            open_sets=len(self._open),
+            closing_sets=len(self._closing),
+            stores=len(self._places.stores),
+            state_stores=len(self._places.states),
+        )
 
     def stop(self) -> None:
         """Take no new call, drain for at most 3 s, close every pool, stop the loop. Idempotent."""

@@ -26,6 +26,10 @@ class Shared[T: Closable]:
         self._held: dict[Hashable, tuple[T, int]] = {}
         self._closing: dict[Hashable, asyncio.Task[None]] = {}
 
+    def __len__(self) -> int:
+        """How many parts are open, those that are being closed among them."""
+        return len(self._held) + len(self._closing)
+
     async def acquire(self, key: Hashable, build: Callable[[], T]) -> T:
         """The part ``key`` stands for; ``build`` makes it when nobody holds one. Each needs one :meth:`release`."""
         while key in self._closing:
