@@ -21,7 +21,7 @@ class AddMemory(tool_base.MemoryTool):
         params.RUN_ID,
         params.timeout(45),
     )
-    outputs = {"write_id": "", "truncated": False}
+    outputs = {"write_id": "", "relations": [], "truncated": False}
     empty = []
 
     async def run(self, memory: Any, given: dict[str, Any]) -> results.Answer:

@@ -21,7 +21,14 @@ class SearchMemory(tool_base.MemoryTool):
         params.RUN_ID,
         params.timeout(5),
     )
-    outputs = {"text_for_llm": "", "count": 0, "pending_writes": 0, "failed_writes": 0, "truncated": False}
+    outputs = {
+        "text_for_llm": "",
+        "relations": [],
+        "count": 0,
+        "pending_writes": 0,
+        "failed_writes": 0,
+        "truncated": False,
+    }
     empty = []
 
     async def run(self, memory: Any, given: dict[str, Any]) -> results.Answer:

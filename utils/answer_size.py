@@ -23,6 +23,7 @@ _ANYTHING: Final = TypeAdapter(Any)
 _RESERVED_BYTES: Final = 32 * 2**10  # the sentence, the counts, and what the SDK puts around each message
 _TIMES_SENT: Final = 2  # in the JSON message and in a variable
 _BASE64: Final = 2  # bytes sent for one of a file: base64's 4/3, and what the SDK puts around each piece of it
+_LARGEST_RELATIONS_BYTES: Final = 256 * 2**10  # so that they leave most of the answer to the memories
 _LARGEST_FIELD_BYTES: Final = 128 * 2**10  # of a single result that is cut; the texts of ours are smaller
 
 
@@ -34,6 +35,7 @@ def fit(answer: Answer) -> Answer:
     """
     if answer.long_list:
         return _fit_long_list(answer)
+    answer = _with_fewer_relations(answer)
     results = answer.results if isinstance(answer.results, list) else [answer.results]
     left, kept = BUDGET_BYTES - _RESERVED_BYTES - _TIMES_SENT * _size(answer.extra), 0
     for result, line in zip_longest(results, answer.lines[: len(results)], fillvalue=""):
@@ -46,6 +48,16 @@ def fit(answer: Answer) -> Answer:
     if kept == 0:
         return _truncated(answer, [_cut(results[0])], [str(line)[:MAX_MEMORY_CHARS] for line in answer.lines[:1]])
     return _truncated(answer, results[:kept], answer.lines[:kept])
+
+
+def _with_fewer_relations(answer: Answer) -> Answer:
+    """``answer`` with as many of its relations as have room beside the memories; the last ones go."""
+    relations, left = answer.extra.get("relations", ()), _LARGEST_RELATIONS_BYTES
+    for kept, relation in enumerate(relations):
+        left -= _size(relation)
+        if left < 0:
+            return replace(answer, extra={**answer.extra, "relations": relations[:kept], "truncated": True})
+    return answer
 
 
 def _fit_long_list(answer: Answer) -> Answer:

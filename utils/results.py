@@ -17,10 +17,15 @@ if TYPE_CHECKING:
     from utils.forgetting.assessment import Assessment
     from utils.forgetting.forget import Forgotten
     from utils.forgetting.preview import Preview
+    from utils.graph.relations import Relations
     from utils.memory.recall import Page
     from utils.memory.requests import WriteResult
     from utils.state.history import Entry
     from utils.stores.protocol import Row
+
+
+_MOST_LINES: Final = 10  # relations in the text of a search, forgotten memories in that of a dry run
+_MOST_RELATION_CHARS: Final = 2_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,16 +130,17 @@ def event(name: str, memory_id: str = "", text: str = "") -> dict[str, str]:
 
 def add_answer(result: WriteResult, texts: Mapping[str, str]) -> Answer:
     """The answer to ``add_memory``; ``texts`` are those that were to be remembered, by role."""
-    extra = {"write_id": result.write_id}
+    extra: dict[str, Any] = {"write_id": result.write_id}
     if result.entries is None:
         return Answer([event("ACCEPT")], "result_accepted", extra=extra)
+    extra |= relations(result.relations, {entry.memory_id: entry.new_memory for entry in result.entries})
     changes = [
         event(entry.event, entry.memory_id, entry.new_memory or entry.old_memory or "") for entry in result.entries
     ]
     kept = [event("NONE", memory_id, texts[role]) for role, memory_id in result.stored_already.items()]
     lines = [f"{shown['event']}: {shown['memory']}" for shown in (*changes, *kept)]
     stored = ("result_stored_already", {"memory_ids": ", ".join(result.stored_already.values())})
-    notes: list[tuple[str, Mapping[str, Any]]] = []
+    notes = relation_notes(result.relations, "result_relations_later")
     if result.newer:
         notes.append(("result_newer", {"memory_ids": ", ".join(result.newer)}))
     notes += [(key, {"count": result.refused[reason]}) for reason, key in _REFUSED.items() if reason in result.refused]
@@ -179,7 +185,35 @@ def search_answer(page: Page, max_tokens: int | None) -> Answer:
     found = [{**scored_memory(row), **_retention(page, row)} for row in page.rows]
     key = "result_search" if found else "result_search_none"
     answer = _page_answer(page, found, key, {"count": len(found)})
-    return replace(answer, extra={**answer.extra, "text_for_llm": text_for_llm(page.rows, max_tokens)})
+    related = relations(page.relations, {row.id: row.text for row in page.rows})
+    return replace(
+        answer,
+        extra={**answer.extra, **related, "text_for_llm": text_for_llm(page.rows, max_tokens)},
+        notes=[*relation_notes(page.relations, "result_relations_failed"), *answer.notes],
+    )
+
+
+def relations(found: Relations, texts: Mapping[str, str | None]) -> dict[str, list[dict[str, Any]]]:
+    """The output variable ``relations``; ``texts`` are those of the memories shown, by id."""
+    shown = [
+        {
+            "source": one.source,
+            "relation": one.relation,
+            "destination": one.destination,
+            "memory_id": one.memory_id,
+            "memory": texts.get(one.memory_id),
+        }
+        for one in found.found
+    ]
+    return {"relations": shown}
+
+
+def relation_notes(found: Relations, failed_key: str) -> list[tuple[str, Mapping[str, Any]]]:
+    """The first relations as a person reads them; ``failed_key`` names the sentence for a graph that failed."""
+    if found.failed:
+        return [(failed_key, {})]
+    lines = [f"{one.source} \u2013 {one.relation} \u2013 {one.destination}" for one in found.found[:_MOST_LINES]]
+    return [("result_relations", {"relations": "; ".join(lines)[:_MOST_RELATION_CHARS]})] if lines else []
 
 
 def _retention(page: Page, row: Row) -> dict[str, float]:
@@ -240,7 +274,6 @@ def history_answer(entries: Sequence[Entry], total: int, offset: int) -> Answer:
     return _paged(answer, offset, total)
 
 
-_MOST_LINES = 10  # forgotten memories in the text of a dry run
 _LONGEST_LINE = 120  # characters of a memory in it
 _NOT_YET: Mapping[str, None] = dict.fromkeys(
     ("deleted_count", "retained_count", "checkpoints_cleaned", "locks_cleaned")

@@ -133,11 +133,11 @@ PAGED: Final = {"total": "integer", "next_offset": "integer", **CUT}
 WRITE: Final = {"write_id": "string"}
 # Type and fields of `results`, then the variables beside `status`, `messages` and `results`.
 OUTPUTS: Final[dict[str, tuple[str, dict[str, str], dict[str, str]]]] = {
-    "add_memory": ("array", dict.fromkeys(("id", "memory", "event"), "string"), {**WRITE, **CUT}),
+    "add_memory": ("array", dict.fromkeys(("id", "memory", "event"), "string"), {**WRITE, "relations": "array", **CUT}),
     "search_memory": (
         "array",
         {**MEMORY, **SCORES, "retention": "number"},
-        {"text_for_llm": "string", "count": "integer", **QUEUE, **CUT},
+        {"text_for_llm": "string", "relations": "array", "count": "integer", **QUEUE, **CUT},
     ),
     "get_all_memories": ("array", {**MEMORY, **TIMES}, {**QUEUE, **PAGED}),
     "get_memory": ("object", {**MEMORY, **TIMES}, CUT),

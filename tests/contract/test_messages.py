@@ -38,6 +38,7 @@ PART_NAMES: Final = {
     "part_llm": "local_llm_json_secret",
     "part_embedder": "local_embedder_json_secret",
     "part_vector_store": "local_vector_db_json_secret",
+    "part_graph_store": "local_graph_db_json_secret",
     "part_reranker": "local_reranker_json_secret",
     "part_state_store": "state_db_url",
 }

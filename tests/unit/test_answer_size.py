@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 from hypothesis import given, settings
@@ -59,3 +60,18 @@ def test_small_answers_are_left_as_they_are() -> None:
     assert fit(accepted) is accepted
     nothing = Answer([], "result_search_none")
     assert fit(nothing) is nothing
+
+
+@settings(max_examples=20)
+@given(SIZES, st.integers(0, 200), st.integers(0, 20_000))
+def test_relations_leave_most_of_the_answer_to_the_memories(
+    sizes: list[tuple[str, int]], count: int, memory_chars: int
+) -> None:
+    relations = [{"source": str(place), "memory": "\x01" * memory_chars} for place in range(count)]
+    given_answer = answer(sizes)
+    given_answer = replace(given_answer, extra={**given_answer.extra, "relations": relations})
+    shown = fit(given_answer)
+    kept = shown.extra["relations"]
+    assert kept == relations[: len(kept)]
+    assert shown.extra.get("truncated", False) == (kept != relations or len(shown.results) < len(sizes))
+    assert sent_bytes(shown) + 2 * len(json.dumps(kept)) <= BUDGET_BYTES

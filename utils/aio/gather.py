@@ -17,6 +17,8 @@ async def gather(*work: Coroutine[Any, Any, Any]) -> list[Any]:
     Raises:
         Exception: what the first to fail raised; the others have been cancelled by then.
     """
+    if len(work) == 1:  # no task for what nothing runs beside
+        return [await work[0]]
     try:
         async with asyncio.TaskGroup() as group:
             tasks = [group.create_task(each) for each in work]

@@ -8,12 +8,13 @@ entry in the history; cut off anywhere and begun again, the write counts none tw
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from sqlalchemy import Connection
 
 from utils.forgetting.assessment import assess
+from utils.graph.steps import RepairEdges
 from utils.memory.handlers import shared_database
 from utils.memory.reconcile import deletion
 from utils.memory.requests import VERSION, WriteRequest
@@ -24,6 +25,7 @@ from utils.stores.protocol import Owner, Row, RowChanges
 from utils.stores.values import instant
 
 if TYPE_CHECKING:
+    from utils.graph.graph import Graph
     from utils.state.engine import StateStore
     from utils.state.writes import Write
     from utils.stores.protocol import Store
@@ -71,21 +73,28 @@ class ForgetHandler:
     Args:
         store: where the memories are.
         state: where recalls, history, checkpoints and leases are.
+        graph: learns of it, if there is one, and looks for what other programs have deleted.
     """
 
     version = VERSION
 
-    def __init__(self, store: Store, state: StateStore) -> None:
+    def __init__(self, store: Store, state: StateStore, graph: Graph | None = None) -> None:
         self._store = store
         self._state = state
+        self._graph = graph
 
     async def __call__(self, write: Write, lease: QueueLease) -> Outcome:
         """See ``Handler``."""
-        run = _Run(self._store, self._state, write, lease, Forget.from_json(write.payload))
+        asked, graph = Forget.from_json(write.payload), self._graph
+        run = _Run(self._store, self._state, write, lease, asked)
         cleaned = await run.clean()
         retained = await run.go_through()
         deleted = await self._state.read(lambda conn: history.count_of_write(conn, write.id))
-        return Outcome({**cleaned, "deleted_count": deleted, "retained_count": retained})
+        outcome = Outcome({**cleaned, "deleted_count": deleted, "retained_count": retained})
+        if graph is None:
+            return outcome
+        step = RepairEdges(write.id, asked.at)
+        return replace(outcome, also=(lambda conn: graph.accept(conn, write.user_id, step),))
 
 
 class _Recalled(Exception):

@@ -16,6 +16,7 @@ from typing import Annotated, Any, Final, Literal, Self
 
 from pydantic import BaseModel, BeforeValidator, ValidationError, model_validator
 
+from utils.graph.relations import MAX_RELATIONS, Relation, relation
 from utils.memory.answer_json import LIST_KEYS, TEXT_KEYS, Found, ShapeError, find, has_shape
 from utils.text import clean, normalized
 
@@ -36,6 +37,7 @@ class ProposedChange:
         type: ``semantic``, ``episodic`` or ``procedural`` when types were asked for; always given for ADD then.
         date: ``YYYY-MM-DD``, of an episodic memory.
         steps: of a procedural memory.
+        relations: what the text says of how things are related, when relations were asked for.
     """
 
     event: Event
@@ -44,6 +46,7 @@ class ProposedChange:
     type: str | None = None
     date: str | None = None
     steps: tuple[str, ...] = ()
+    relations: tuple[Relation, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,33 +70,78 @@ class ModelAnswer:
     calls: int = 1
 
 
-def read(raw: str | dict[str, Any] | None, offered_ids: Collection[str], with_types: bool = False) -> ModelAnswer:
+def read(
+    raw: str | dict[str, Any] | None,
+    offered_ids: Collection[str],
+    with_types: bool = False,
+    with_relations: bool = False,
+) -> ModelAnswer:
     """What an answer asks for. Of several changes to one memory the last UPDATE counts, else the DELETE.
 
     Args:
         raw: the model's answer as text, or already parsed.
         offered_ids: short ids of the memories the model was shown.
         with_types: read ``type``, ``date`` and ``steps``, too.
+        with_relations: read ``relations``, too. What is wrong with these costs nothing but them.
 
     Raises:
         ShapeError: nothing usable in the answer.
     """
     found = Found((raw,)) if isinstance(raw, dict) else find(raw)
-    entries = [entry for value in found.values for entry in _entries(value)]
-    read_entries = [(entry, _item(entry)) for entry in entries]
-    items = [item for _, item in read_entries if item is not None]
+    listed = [_entries(value) for value in found.values]
+    entries = [entry for part in listed for entry in part]
+    items = {place: item for place, entry in enumerate(entries) if (item := _item(entry)) is not None}
     if entries and not items:
         raise ShapeError("no entry of the list is a memory")
     left_out = ""
     if found.cut:
         left_out = "the answer breaks off before its end"
-    elif any(isinstance(entry, dict) and item is None for entry, item in read_entries):
+    elif any(_is_no_memory(entry) for place, entry in enumerate(entries) if place not in items):
         left_out = 'an entry of the list has no valid "event", "id" or "text"'
-    known = [item for item in items if item.changed_id is None or item.changed_id in offered_ids]
-    changes = [change for item in known if (change := _change(item, with_types)) is not None]
+    known = {place: item for place, item in items.items() if item.changed_id is None or item.changed_id in offered_ids}
+    related = _relations(found.values, [len(part) for part in listed]) if with_relations else {}
+    changes = [
+        replace(change, relations=tuple(dict.fromkeys(related.get(place, ()))))
+        for place, item in known.items()
+        if (change := _change(item, with_types)) is not None
+    ]
     unknown = len(items) - len(known)
     refused = {"unknown_id": unknown} if unknown else {}
     return ModelAnswer(_one_per_text(_one_per_memory(changes)), refused, left_out, found.cut)
+
+
+def _is_no_memory(unread: Any) -> bool:
+    """Whether an entry that could not be read was meant to be a memory."""
+    return isinstance(unread, dict) and not _is_relation(unread)
+
+
+def _relations(values: Sequence[Any], lengths: Sequence[int]) -> dict[int, list[Relation]]:
+    """The relations that stand beside the lists of entries, by the place of their fact among all entries. ``lengths``
+    of the lists. A relation whose fact is not told, or that is none, is left out.
+    """
+    related: dict[int, list[Relation]] = {}
+    first = 0
+    for value, length in zip(values, lengths, strict=True):
+        given = value.get("relations") if isinstance(value, dict) else None
+        for one in given[:MAX_RELATIONS] if isinstance(given, list) else ():
+            place = _place(one.get("memory"), length) if isinstance(one, dict) else None
+            said = None if place is None else relation(one.get("source"), one.get("relation"), one.get("destination"))
+            if place is not None and said is not None:
+                related.setdefault(first + place, []).append(said)
+        first += length
+    return related
+
+
+def _place(raw: Any, length: int) -> int | None:
+    """The place in a list of this length that ``raw`` names; None when it names none."""
+    if isinstance(raw, str) and raw.isascii() and raw.isdigit() and len(raw) < 5:
+        raw = int(raw)
+    return raw if isinstance(raw, int) and not isinstance(raw, bool) and 0 <= raw < length else None
+
+
+def _is_relation(entry: dict[str, Any]) -> bool:
+    """Whether an entry is a relation that the model put into the list of memories."""
+    return "event" not in entry and "source" in entry and "destination" in entry
 
 
 def _entries(value: Any) -> list[Any]:
@@ -199,7 +247,7 @@ def _item(entry: Any) -> _Item | None:
     """A validated entry of the list; None when it is not a memory."""
     if isinstance(entry, str):
         return _Item(text=clean(entry))
-    if not isinstance(entry, dict):
+    if not isinstance(entry, dict) or _is_relation(entry):
         return None
     texts = (entry[key] for key in TEXT_KEYS if entry.get(key) is not None)
     fields = {key: entry[key] for key in ("event", "id", "type", "date", "steps") if key in entry}

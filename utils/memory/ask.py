@@ -25,7 +25,9 @@ async def ask(
     messages: list[dict[str, str]],
     turns: Sequence[Turn],
     offered: Sequence[Offered],
+    *,
     with_types: bool = False,
+    with_relations: bool = False,
 ) -> ModelAnswer:
     """Ask the model what to change, and once more with what was wrong when its answer cannot be used in full.
 
@@ -38,6 +40,7 @@ async def ask(
         turns: what was said.
         offered: the memories shown.
         with_types: the answer carries types, dates and steps (a conversation's does).
+        with_relations: it carries relations, for a graph.
 
     Returns:
         The changes, none when nothing is worth keeping; and how many were refused, by reason.
@@ -50,7 +53,7 @@ async def ask(
 
     def understood(raw: str) -> ModelAnswer | ShapeError:
         try:
-            answer = read(raw, ids, with_types)
+            answer = read(raw, ids, with_types, with_relations)
         except ShapeError as exc:
             return exc
         changes, refused = checked(answer.changes, turns, offered)

@@ -19,6 +19,9 @@ from sqlalchemy import Connection
 from utils.aio import congestion
 from utils.config.state_location import PostgresLocation
 from utils.errors import CannotList, ServiceUnavailable, TimedOut
+from utils.graph import steps
+from utils.graph.relations import Edge
+from utils.graph.steps import ChangeEdges, DeleteAllEdges
 from utils.memory import remember
 from utils.memory.observed import is_new_since
 from utils.memory.plan import Change, Plan, apply, transaction
@@ -29,11 +32,12 @@ from utils.messages import Sentence
 from utils.queue.handler import Handler, Outcome, QueueLease, Step
 from utils.state import erasure, history, queues, recalls, tasks, writes
 from utils.state.tasks import Counts
-from utils.stores.protocol import Owner, Row, RowChanges, TransactionalStore
+from utils.stores.protocol import Owner, Row, RowChanges, TransactionalStore, text_hash
 
 if TYPE_CHECKING:
     from psycopg import Cursor
 
+    from utils.graph.graph import Graph
     from utils.models.models import Models
     from utils.state.engine import StateStore
     from utils.state.writes import Write
@@ -52,10 +56,12 @@ SUPERSEDED_BY_DELETE_ALL: Final = (Add.kind, Chunk.kind, Update.kind, Delete.kin
 SUPERSEDED_BY_DELETE_ALL_OF_AGENT: Final = (Add.kind, Chunk.kind)
 
 
-def handlers(models: Models, store: Store, state: StateStore, recall_log: RecallLog) -> Mapping[str, Handler]:
+def handlers(
+    models: Models, store: Store, state: StateStore, recall_log: RecallLog, graph: Graph | None
+) -> Mapping[str, Handler]:
     """The handlers of one credential set, by kind of write; all but that of chunks."""
-    change = ChangeHandler(models, store, state)
-    delete_all = DeleteAllHandler(store, state, recall_log)
+    change = ChangeHandler(models, store, state, graph)
+    delete_all = DeleteAllHandler(store, state, recall_log, graph)
     return {Add.kind: change, Update.kind: change, Delete.kind: change, DeleteAll.kind: delete_all}
 
 
@@ -66,14 +72,16 @@ class ChangeHandler:
         models: model and embedder.
         store: where the memories are.
         state: where plans are committed.
+        graph: learns of the changes, if there is one.
     """
 
     version = VERSION
 
-    def __init__(self, models: Models, store: Store, state: StateStore) -> None:
+    def __init__(self, models: Models, store: Store, state: StateStore, graph: Graph | None) -> None:
         self._models = models
         self._store = store
         self._state = state
+        self._graph = graph
 
     async def __call__(self, write: Write, lease: QueueLease) -> Outcome:
         """See ``Handler``."""
@@ -86,16 +94,21 @@ class ChangeHandler:
             "newer": list(plan.newer),
             "refused": dict(plan.refused),
         }
-        counted = self._counted(write, plan)
+        more = (*self._counted(write, plan), *self._to_learn(write, plan))
         if (shared := shared_database(self._store, self._state)) is not None:
             send = await transaction(plan, shared, owner)
-            return Outcome(result, (lambda conn: _record(conn, lease, write, send(_cursor(conn))), *counted))
+            return Outcome(result, (lambda conn: _record(conn, lease, write, send(_cursor(conn))), *more))
         applied = await apply(plan, self._store, owner, lease.must_be_held)
-        return Outcome(result, (lambda conn: _record(conn, lease, write, applied), *counted))
+        return Outcome(result, (lambda conn: _record(conn, lease, write, applied), *more))
 
     def _counted(self, _write: Write, _plan: Plan) -> Iterable[Step]:
         """What else is committed with the end of a write."""
         return ()
+
+    def _to_learn(self, write: Write, plan: Plan) -> Iterable[Step]:
+        """What of a write the graph has to learn, accepted with the end of the write."""
+        graph, step = self._graph, edges_of(plan, write)
+        return () if graph is None or step is None else (lambda conn: graph.accept(conn, write.user_id, step),)
 
     async def _plan(self, write: Write, lease: QueueLease) -> Plan:
         """The committed plan: the one there is, or a new one. An empty one is not committed: it repeats nothing."""
@@ -118,7 +131,14 @@ class ChangeHandler:
         patience_s = self._models.patience_s if write.waited_for else None
         try:
             async with asyncio.timeout(patience_s):
-                return await remember.plan(self._models, self._store, write.id, write.user_id, request)
+                return await remember.plan(
+                    self._models,
+                    self._store,
+                    write.id,
+                    write.user_id,
+                    request,
+                    with_relations=self._graph is not None,
+                )
         except TimeoutError as exc:
             raise TimedOut("error_timeout", seconds=f"{patience_s:g}") from exc
 
@@ -154,14 +174,16 @@ class DeleteAllHandler:
         store: where the memories are.
         state: where what is deleted is recorded.
         recall_log: where recalls wait to be recorded.
+        graph: learns of it, if there is one.
     """
 
     version = VERSION
 
-    def __init__(self, store: Store, state: StateStore, recall_log: RecallLog) -> None:
+    def __init__(self, store: Store, state: StateStore, recall_log: RecallLog, graph: Graph | None) -> None:
         self._store = store
         self._state = state
         self._recall_log = recall_log
+        self._graph = graph
 
     async def __call__(self, write: Write, lease: QueueLease) -> Outcome:
         """See ``Handler``."""
@@ -184,6 +206,10 @@ class DeleteAllHandler:
             if not kept:  # those of each memory went with it
                 recalls.delete_all(conn, claim.scope, claim.user_id, request.agent_id)
             erasure.drop_failed_before(conn, claim, write.id, request.agent_id)
+            steps.drop(conn, claim.scope, claim.user_id, request.agent_id)  # also where there is no graph any more
+            if self._graph is not None:
+                step = DeleteAllEdges(write.id, request.at, request.agent_id, purge=erases_user)
+                self._graph.accept(conn, claim.user_id, step)
             if erases_user:
                 erasure.forget_user(conn, claim, write.id)
 
@@ -254,6 +280,24 @@ class DeleteAllHandler:
 
     async def _deleted(self, write: Write) -> int:
         return await self._state.read(lambda conn: history.count_of_write(conn, write.id))
+
+
+def edges_of(plan: Plan, write: Write) -> ChangeEdges | None:
+    """What the graph has to learn of a plan; None when it is nothing: new memories without relations, and those that
+    were only said again.
+    """
+    changed = [change for change in plan.changes if change.event != "NONE"]
+    if all(change.event == "ADD" and not change.relations for change in changed):
+        return None
+    stored = {change.memory_id: text_hash(change.text) for change in changed if change.text is not None}
+    edges = [
+        Edge(*relation, change.memory_id, change.agent_id, stored[change.memory_id])
+        for change in changed
+        for relation in change.relations
+    ]
+    removed = [change.memory_id for change in changed if change.event == "DELETE"]
+    agent_id, at = write.payload.get("agent_id"), changed[0].changed_at
+    return ChangeEdges(write.id, at, agent_id, stored, removed, edges, plan.entities)
 
 
 def shared_database(store: Store, state: StateStore) -> TransactionalStore | None:

@@ -20,6 +20,8 @@ from utils.aio.after_answer import after_answer
 from utils.aio.gather import gather
 from utils.aio.lanes import Lane
 from utils.errors import NotFound, Overloaded, Superseded, WriteFailed
+from utils.graph.graph import Graph
+from utils.graph.relations import Relations
 from utils.memory import recall
 from utils.memory.handlers import (
     SUPERSEDED_BY_DELETE_ALL,
@@ -61,6 +63,7 @@ class Memory:
         worker: carries out the writes of that vector store; closed by whoever made it.
         recall_log: records what searches of that vector store found; closed by whoever made it.
         more_handlers: of further kinds of writes, by kind.
+        graph: relations beside the memories, if there is a graph; closed with this object.
     """
 
     def __init__(
@@ -71,8 +74,10 @@ class Memory:
         worker: Worker,
         recall_log: RecallLog,
         more_handlers: Mapping[str, Handler],
+        graph: Graph | None = None,
     ) -> None:
         self.settings = settings
+        self.graph = graph
         self._recall_log = recall_log
         self._scope = worker.scope
         width = settings.max_concurrent_memory_operations
@@ -82,11 +87,11 @@ class Memory:
         self.models = Models(settings)
         self._id = str(uuid.uuid4())
         self._worker = worker
-        carried_out_by = {**handlers(self.models, store, state, recall_log), **more_handlers}
+        carried_out_by = {**handlers(self.models, store, state, recall_log, graph), **more_handlers}
         self._service = Service(settings.identity.client, carried_out_by, self._writes, settings.log_level)
         # A lane of their own: a nightly extraction neither holds up nor refuses people's writes.
         self._chunks = Lane("chunks", _CHUNKS_AT_ONCE)
-        chunk = {Chunk.kind: ChunkHandler(self.models, store, state)}
+        chunk = {Chunk.kind: ChunkHandler(self.models, store, state, graph)}
         self._chunk_service = Service(settings.identity.client, chunk, self._chunks, settings.log_level)
 
     async def open(self) -> None:
@@ -97,6 +102,8 @@ class Memory:
         """
         await self._worker.serve(self._service)
         await self._worker.serve(self._chunk_service)
+        if self.graph is not None:
+            await self.graph.open()
 
     def wake_chunks(self) -> None:
         """Have chunks that were accepted carried out now."""
@@ -105,10 +112,14 @@ class Memory:
     async def take_up_failed(self) -> None:
         """Try again what failed under these very credentials: they have just been validated."""
         await self._worker.take_up(self._service, own=True)  # of these credentials, whichever kind
+        if self.graph is not None:
+            await self.graph.take_up_failed()
 
     async def has_work(self) -> bool:
         """Whether writes accepted under these credentials are still to be carried out."""
-        return await self._worker.has_work(self.settings.identity.client)
+        if await self._worker.has_work(self.settings.identity.client):
+            return True
+        return self.graph is not None and await self.graph.has_work()
 
     async def close(self, drain_s: float) -> None:
         """Let running calls and writes end for ``drain_s`` seconds, then close what is this set's alone. Idempotent."""
@@ -117,6 +128,7 @@ class Memory:
             self._worker.leave(self._chunk_service, drain_s),
             self._reads.drain(drain_s),
             self._writes.drain(drain_s),
+            *([] if self.graph is None else [self.graph.close(drain_s)]),
         )
         for lane in (self._reads, self._writes, self._chunks):
             lane.close()
@@ -141,10 +153,12 @@ class Memory:
         async with self._reads.enter():
             await self._store.open()
             asked = self._counts_question(owner.user_id)
+            vector = await self.models.embed(query)
             found = recall.search(
                 self.models,
                 self._store,
                 query,
+                vector,
                 owner,
                 top_k=top_k,
                 threshold=threshold,
@@ -152,16 +166,17 @@ class Memory:
                 keyword_order=self.settings.vector_store.keyword_order,
                 beside=asked,
             )
-            if asked is None:
-                answer, (pending, failed) = await gather(found, self._counts(owner.user_id))
-            else:
-                answer = await found
-                pending, failed = asked.answer or await self._counts(owner.user_id)
+            near = [] if self.graph is None else [self.graph.near(vector, owner, top_k, condition)]
+            counted = [] if asked is not None else [self._counts(owner.user_id)]
+            answer, *beside = await gather(found, *near, *counted)
+            relations = beside.pop(0) if near else Relations()
+            counts = asked.answer if asked is not None else beside.pop()
+            pending, failed = counts or await self._counts(owner.user_id)
             rows = answer.rows
             known = await self._recalls(owner.user_id, rows) if with_recalls else None
             # Last: a search that is cut off while it still waits has shown nothing, and must strengthen nothing.
             after_answer(partial(self._recall_log.add, owner.user_id, rows))
-            return Page(rows, len(rows), pending, failed, known, answer.rerank_failure)
+            return Page(rows, len(rows), pending, failed, known, relations, answer.rerank_failure)
 
     async def page(self, owner: Owner, *, limit: int, offset: int, given_filters: Mapping[str, Any] | None) -> Page:
         """One page of the owner's memories, newest first."""
@@ -306,7 +321,7 @@ class Memory:
             after_answer(lambda: self._worker.wake(self._service))
             return WriteResult(write.id)
         self._worker.wake(self._service)
-        return await self._outcome(write.id)
+        return await self._outcome(write.id, user_id)
 
     async def _accept(self, write: writes.NewWrite, request: WriteRequest) -> None:
         """Record the write. A delete_all ends what it makes pointless, in the same transaction.
@@ -332,13 +347,17 @@ class Memory:
             return await self._state.write(prepare_and_accept)
         return await self._state.write_statement(accept)
 
-    async def _outcome(self, write_id: str) -> WriteResult:
-        """What the write has changed, when it has ended (see :meth:`_ended`)."""
+    async def _outcome(self, write_id: str, user_id: str) -> WriteResult:
+        """What the write has changed, when it has ended (see :meth:`_ended`) and the graph has learned of it."""
         result = (await self._ended(write_id)).result or {}
         entries = await self._state.read(lambda conn: history.of_write(conn, write_id))
         count = int(result.get("count", len(entries)))
         stored_already, newer = result.get("stored_already", {}), result.get("newer", ())
-        return WriteResult(write_id, entries, count, stored_already, newer, result.get("refused", {}))
+        relations = Relations()
+        if self.graph is not None:
+            changed_ids = [entry.memory_id for entry in entries if not entry.is_deleted]
+            relations = await self.graph.of_write(write_id, Owner(user_id), changed_ids)
+        return WriteResult(write_id, entries, count, stored_already, newer, result.get("refused", {}), relations)
 
     async def _ended(self, write_id: str) -> writes.WriteState:
         """Wait until the write has ended well, whoever ends it.

@@ -76,6 +76,7 @@ def joined(plan: Plan, later: Plan) -> Plan:
         newer=tuple(dict.fromkeys((*plan.newer, *later.newer))),
         model_calls=plan.model_calls + later.model_calls,
         refused=Counter(plan.refused) + Counter(later.refused),
+        entities={**plan.entities, **later.entities},
     )
 
 
@@ -85,5 +86,5 @@ def _both(before: Change, then: Change) -> Change:
         return then if before.event == "DELETE" else before
     metadata = {**before.metadata, **then.metadata}
     if before.event == "ADD" and then.event == "UPDATE":
-        return replace(before, text=then.text, vector=then.vector, metadata=metadata)
+        return replace(before, text=then.text, vector=then.vector, metadata=metadata, relations=then.relations)
     return replace(then, old_text=before.old_text, metadata={} if then.event == "DELETE" else metadata)

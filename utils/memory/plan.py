@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final, Literal, Self
 
+from utils.graph.relations import Relation, entity_names
 from utils.memory.requests import VERSION
 from utils.state.history import Entry
 from utils.stores.protocol import SCOPE_KEYS, Owner, Patch, Row, RowChanges, Store, TransactionalStore, text_hash
@@ -43,6 +44,7 @@ class Change:
         agent_id: the agent the memory belongs to, if any.
         vector: the new text's embedding, float32; None when it is deleted.
         observed_at: ISO 8601 time of the message it stems from, where that is another than ``changed_at``.
+        relations: what the new text says of how things are related, for the graph.
     """
 
     event: Event
@@ -55,6 +57,7 @@ class Change:
     agent_id: str | None = None
     vector: tuple[float, ...] | None = None
     observed_at: str | None = None
+    relations: tuple[Relation, ...] = ()
 
     @property
     def said_at(self) -> str:
@@ -80,7 +83,9 @@ class Change:
         )
 
     def to_json(self) -> dict[str, Any]:
-        """The change as JSON; the vector as base64 of its float32 values (a third of their decimal digits)."""
+        """The change as JSON, without its relations (:meth:`Plan.to_json`); the vector as base64 of its float32 values
+        (a third of their decimal digits).
+        """
         plain = {
             "event": self.event,
             "memory_id": self.memory_id,
@@ -115,6 +120,7 @@ class Plan:
         newer: ids of memories that would have been replaced or deleted, but hold what was said later.
         model_calls: how often the model was asked for it.
         refused: how many changes the model asked for were dropped, by reason (``answers.ModelAnswer``).
+        entities: the embedding of each entity of the changes' relations, by its name.
     """
 
     changes: tuple[Change, ...] = ()
@@ -122,37 +128,62 @@ class Plan:
     newer: tuple[str, ...] = ()
     model_calls: int = 0
     refused: Mapping[str, int] = field(default_factory=dict)
+    entities: Mapping[str, Sequence[float]] = field(default_factory=dict)
+
+    @property
+    def entity_names(self) -> list[str]:
+        """The entities of the changes' relations, each once."""
+        return entity_names(relation for change in self.changes for relation in change.relations)
 
     def to_json(self) -> dict[str, Any]:
         """The plan as the state store keeps it."""
-        changes = [change.to_json() for change in self.changes]
-        return {
+        plain = {
             "v": VERSION,
-            "changes": changes,
+            "changes": [change.to_json() for change in self.changes],
             "stored_already": dict(self.stored_already),
             "newer": list(self.newer),
             "model_calls": self.model_calls,
             "refused": dict(self.refused),
         }
+        if self.entities:  # beside the changes: older processes read plans, too, and know no such key of a change
+            plain["relations"] = {one.memory_id: list(one.relations) for one in self.changes if one.relations}
+            plain["entities"] = {name: packed(vector) for name, vector in self.entities.items()}
+        return plain
 
     @classmethod
     def from_json(cls, plain: Mapping[str, Any]) -> Self:
         """The inverse of :meth:`to_json`."""
-        changes = tuple(Change.from_json(change) for change in plain["changes"])
-        newer, calls = tuple(plain.get("newer", ())), plain.get("model_calls", 0)
-        return cls(changes, plain.get("stored_already", {}), newer, calls, plain.get("refused", {}))
+        related = {
+            memory_id: tuple(Relation(*said) for said in given)
+            for memory_id, given in plain.get("relations", {}).items()
+        }
+        changes = (Change.from_json(change) for change in plain["changes"])
+        return cls(
+            tuple(replace(one, relations=related.get(one.memory_id, ())) for one in changes),
+            plain.get("stored_already", {}),
+            tuple(plain.get("newer", ())),
+            plain.get("model_calls", 0),
+            plain.get("refused", {}),
+            {name: unpacked(vector) for name, vector in plain.get("entities", {}).items()},
+        )
 
 
 def _storable(foreign: object) -> str | None:
     return None if foreign is None else clean(str(foreign))
 
 
-def with_vectors(changes: Sequence[Change], vectors: Sequence[Sequence[float]]) -> tuple[Change, ...]:
-    """``changes`` with ``vectors`` given in order to those that have a text."""
+def with_vectors(plan: Plan, vectors: Sequence[Sequence[float]]) -> Plan:
+    """``plan`` with ``vectors``: in order those of its new texts, then those of its entities."""
     remaining = iter(vectors)
-    return tuple(
-        change if change.text is None else replace(change, vector=tuple(next(remaining))) for change in changes
+    changes = tuple(
+        change if change.text is None else replace(change, vector=tuple(next(remaining))) for change in plan.changes
     )
+    return replace(plan, changes=changes, entities=dict(zip(plan.entity_names, remaining, strict=True)))
+
+
+def to_embed(plan: Plan) -> list[str]:
+    """What :func:`with_vectors` wants the vectors of."""
+    return [change.text for change in plan.changes if change.text is not None] + plan.entity_names
 
 
 async def apply(plan: Plan, store: Store, owner: Owner, must_be_held: Callable[[], None]) -> list[Change]:

@@ -98,6 +98,14 @@ whole new memory: keep what still holds.
 - Use only ids from the list, each at most once.
 """
 
+# Only where there is a graph. One short paragraph: the more is asked at once, the less small models get right.
+_RELATIONS: Final = """\
+
+Relations: for each fact you ADD or UPDATE, list in "relations" which people, places and things it connects. "source" \
+and "destination" are names as the messages have them, "user" for the user; "relation" is a word or two in the user's \
+language; "memory" is the place of that fact in the "memory" list, the first is 0. None where a fact connects nothing.
+"""
+
 _SHAPE: Final = """\
 
 Answer with one JSON object of this shape and nothing else. It is an example: write what was said in place of <...>.
@@ -112,6 +120,9 @@ _ADDED_OF_A_TYPE: Final = """\
 "<what happened>", "date": "<YYYY-MM-DD>"}, {"event": "ADD", "type": "procedural", "text": "<what is done this way>", \
 "steps": ["<first step>", "<second step>"]}"""
 _CHANGED: Final = ', {"event": "UPDATE", "id": "0", "text": "<whole new memory>"}, {"event": "DELETE", "id": "1"}'
+_RELATED: Final = """\
+, "relations": [{"source": "<who or what>", "relation": "<is or does what>", "destination": "<whom or what>", \
+"memory": 0}]"""
 _FORGOTTEN: Final = 'The user wants memory 0 forgotten: {"memory": [{"event": "DELETE", "id": "0"}]}\n'
 _NOTHING: Final = 'Nothing worth keeping: {"memory": []}\n'
 
@@ -140,7 +151,11 @@ def offer(memories: Sequence[tuple[str, str | None]]) -> list[Offered]:
 
 
 def added_message(
-    turns: Sequence[Turn], offered: Sequence[Offered], now: datetime, instructions: str | None
+    turns: Sequence[Turn],
+    offered: Sequence[Offered],
+    now: datetime,
+    instructions: str | None,
+    with_relations: bool = False,
 ) -> list[dict[str, str]]:
     """The chat messages that ask what to keep of an added message pair.
 
@@ -149,19 +164,24 @@ def added_message(
         offered: stored memories that may be concerned; the answer refers to them by short id.
         now: the time of the messages, aware; relative dates are reckoned from it.
         instructions: the caller's own words on what to keep.
+        with_relations: ask for the relations of the facts, too.
     """
-    return _request(_rules("", _ADDED, offered), turns, offered, now, instructions)
+    return _request(_rules("", _ADDED, offered, with_relations), turns, offered, now, instructions)
 
 
 def conversation(
-    turns: Sequence[Turn], offered: Sequence[Offered], now: datetime, instructions: str | None
+    turns: Sequence[Turn],
+    offered: Sequence[Offered],
+    now: datetime,
+    instructions: str | None,
+    with_relations: bool = False,
 ) -> list[dict[str, str]]:
     """The chat messages that ask what to keep of a chunk of conversation, with the type of each memory.
 
     Arguments as for :func:`added_message`; ``now`` is the time of the newest message, and a turn's own time stands
     before it.
     """
-    return _request(_rules(_KINDS, _ADDED_OF_A_TYPE, offered), turns, offered, now, instructions)
+    return _request(_rules(_KINDS, _ADDED_OF_A_TYPE, offered, with_relations), turns, offered, now, instructions)
 
 
 def corrected(messages: Sequence[dict[str, str]], answer: str, problem: str) -> list[dict[str, str]]:
@@ -179,10 +199,12 @@ def corrected(messages: Sequence[dict[str, str]], answer: str, problem: str) -> 
     return [*before, {**last, "content": f"{last['content']}\n\n{note}"}]
 
 
-def _rules(kinds: str, added: str, offered: Sequence[Offered]) -> str:
+def _rules(kinds: str, added: str, offered: Sequence[Offered], with_relations: bool) -> str:
     """The system message, without the caller's own instructions."""
     forgotten = _FORGOTTEN if offered else ""
-    return f'{_TASK}{kinds}{_CHANGES}{_SHAPE}{{"memory": [{added}{_CHANGED}]}}\n{forgotten}{_NOTHING}'
+    relations, related = (_RELATIONS, _RELATED) if with_relations else ("", "")
+    example = f'{{"memory": [{added}{_CHANGED}]{related}}}'
+    return f"{_TASK}{kinds}{_CHANGES}{relations}{_SHAPE}{example}\n{forgotten}{_NOTHING}"
 
 
 def _request(

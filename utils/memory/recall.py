@@ -1,4 +1,4 @@
-"""Finding memories again: embed, search with the compiled filters, put in order by similarity and keywords, rerank.
+"""Finding memories again: search with the compiled filters, put in order by similarity and keywords, rerank.
 
 A reranker is asked once in a search, and never costs it its answer: where it fails or takes too long, the order there
 was is the answer's, and the answer says so.
@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final
 
 from utils.aio.deadline import time_left_s
 from utils.errors import CredentialError, PluginError, ServiceError
+from utils.graph.relations import Relations
 from utils.memory.ranking import beginnings, by_similarity_and_keywords
 from utils.messages import Sentence
 from utils.state.recalls import Recall
@@ -42,6 +43,7 @@ class Page:
         pending_writes: accepted writes of the user that are still to be carried out.
         failed_writes: writes of the user that failed for good.
         recalls: what is recorded of the memories' recalls, by their ids; None when it was not asked for.
+        relations: what a search found beside them in the graph.
         rerank_failure: why the reranker has not put them in order; None when it has, or there is none.
     """
 
@@ -50,6 +52,7 @@ class Page:
     pending_writes: int
     failed_writes: int
     recalls: Mapping[str, Recall] | None = None
+    relations: Relations = field(default_factory=Relations)
     rerank_failure: Sentence | None = None
 
 
@@ -70,6 +73,7 @@ async def search(
     models: Models,
     store: Store,
     query: str,
+    vector: Sequence[float],
     owner: Owner,
     *,
     top_k: int,
@@ -84,9 +88,10 @@ async def search(
     one.
 
     Args:
-        models: embedder and reranker.
+        models: for the reranker.
         store: where the memories are.
         query: text to search for.
+        vector: its embedding.
         owner: whose memories.
         top_k: how many at most.
         threshold: least similarity (0..1) a result must have; None for any.
@@ -95,9 +100,8 @@ async def search(
         beside: asked in the same round trip (see ``Store.search``).
 
     Raises:
-        ServiceError: embedder or store failed. A failing reranker only leaves the order there was.
+        ServiceError: the store failed. A failing reranker only leaves the order there was.
     """
-    vector = await models.embed(query)
     wanted = max(top_k, min(top_k * _RERANKED, _MOST_RERANKED)) if models.reranks else top_k
     depth, words = (max(wanted, _DEPTH), beginnings(query)) if keyword_order else (wanted, [])
     rows = await store.search(vector, owner, depth, condition, enough=wanted, words=words, beside=beside)

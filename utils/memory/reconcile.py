@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import uuid
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final
 
@@ -87,21 +87,22 @@ def _change(
 ) -> Change | None:
     """What one entry of the answer does; None when its memory holds what was said later."""
     metadata = request.metadata_of(answer)
+    added = replace(addition(new_id(write_id, answer.text), answer.text, request, metadata), relations=answer.relations)
     if candidate is None:
-        return addition(new_id(write_id, answer.text), answer.text, request, metadata)
+        return added
     row = candidate.row
     if answer.event == "UPDATE" and candidate.unrelated:
         # Before the times are compared: what has nothing to do with a memory is no older version of it either.
         _log.warning("a new text has nothing to do with memory %s; it is added beside it", row.id)
-        return addition(new_id(write_id, answer.text), answer.text, request, metadata)
+        return added
     time = time_of_change(row, request.said_at, now)
     if time is None:
         return None
     if answer.event == "DELETE":
         return deletion(row, request.at, time)
     if candidate.cut:
-        return addition(new_id(write_id, answer.text), answer.text, request, metadata)
-    return replacement(row, answer.text, request, time, metadata)
+        return added
+    return replace(replacement(row, answer.text, request, time, metadata), relations=answer.relations)
 
 
 def new_id(write_id: str, text: str) -> str:

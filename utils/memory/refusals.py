@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final, Literal
 
 from utils.text import normalized
@@ -22,7 +23,10 @@ Reason = Literal["placeholder", "secret", "role_label", "assistant_words"]
 
 # What a model writes in place of a fact: our placeholders, and its own of the same form.
 _PLACEHOLDER: Final = re.compile(r"<[^<>\n]{1,80}>")
-_OURS: Final = frozenset({"newfact", "wholenewmemory", "whathappened", "whatisdonethisway", "firststep", "secondstep"})
+_OURS: Final = frozenset({
+    "newfact", "wholenewmemory", "whathappened", "whatisdonethisway", "firststep", "secondstep",
+    "whoorwhat", "isordoeswhat", "whomorwhat",
+})  # fmt: skip
 # As our prompt labels turns, and as the four languages' answers do.
 _ROLE_LABEL: Final = re.compile(
     r"(?:\[[^\]\n]{0,60}\]\s?)?[\"'`*]{0,3}"
@@ -78,7 +82,8 @@ _NETWORKS: Final = re.compile(
 def checked(
     changes: Sequence[ProposedChange], turns: Sequence[Turn], offered: Iterable[Offered]
 ) -> tuple[list[ProposedChange], Mapping[str, int]]:
-    """The changes whose texts may be stored, and how many were refused, by reason.
+    """The changes whose texts may be stored, with those of their relations that may be, and how many changes were
+    refused, by reason.
 
     Args:
         changes: what the model asks for.
@@ -87,7 +92,7 @@ def checked(
     """
     said = _Said(turns, offered)
     reasons = [said.refusal(change) for change in changes]
-    kept = [change for change, reason in zip(changes, reasons, strict=True) if reason is None]
+    kept = [said.with_own_relations(change) for change, reason in zip(changes, reasons, strict=True) if reason is None]
     return kept, Counter(reason for reason in reasons if reason is not None)
 
 
@@ -117,6 +122,15 @@ class _Said:
         if _ROLE_LABEL.match(change.text):
             return "role_label"
         return "assistant_words" if self._is_the_assistants(change.text) else None
+
+    def with_own_relations(self, change: ProposedChange) -> ProposedChange:
+        """``change`` without the relations that hold a placeholder or a secret; of them nothing else is at stake."""
+        own = tuple(
+            relation
+            for relation in change.relations
+            if not any(self._is_placeholder(part) or has_secret(part) for part in relation)
+        )
+        return replace(change, relations=own)
 
     def _is_placeholder(self, text: str) -> bool:
         """Whether ``text`` holds something in angle brackets that nobody said, or is one of ours without them."""

@@ -21,7 +21,7 @@ from utils.memory import prompts
 from utils.memory.ask import ask
 from utils.memory.observed import observed, time_of_change
 from utils.memory.parts import as_planned, halves, joined
-from utils.memory.plan import Change, Plan, with_vectors
+from utils.memory.plan import Change, Plan, to_embed, with_vectors
 from utils.memory.ranking import nearest_in_turns
 from utils.memory.reconcile import Candidate, addition, confirmation, deletion, new_id, reconcile, replacement
 from utils.memory.related import UNRELATED, is_unrelated, repeated, shares_words
@@ -47,7 +47,9 @@ _NOTHING: Final = Plan()
 _LONG_CHARS: Final = 20_000  # such a text takes a millisecond; the way to another thread and back a tenth of one
 
 
-async def plan(models: Models, store: Store, write_id: str, owner_id: str, request: WriteRequest) -> Plan:
+async def plan(
+    models: Models, store: Store, write_id: str, owner_id: str, request: WriteRequest, *, with_relations: bool = False
+) -> Plan:
     """The plan of any write but a delete_all, which has no end to plan for.
 
     Args:
@@ -56,14 +58,15 @@ async def plan(models: Models, store: Store, write_id: str, owner_id: str, reque
         write_id: the write's id; the ids of added memories derive from it.
         owner_id: the user whose memories the write may touch.
         request: what was accepted.
+        with_relations: ask the model for relations, too; there is a graph to keep them.
 
     Raises:
         ServiceError: a part failed; the write can be planned again.
     """
     if isinstance(request, Add):
-        return await _plan_add(models, store, write_id, Owner(owner_id, request.agent_id), request)
+        return await _plan_add(models, store, write_id, Owner(owner_id, request.agent_id), request, with_relations)
     if isinstance(request, Chunk):
-        return await _plan_chunk(models, store, write_id, Owner(owner_id, request.agent_id), request)
+        return await _plan_chunk(models, store, write_id, Owner(owner_id, request.agent_id), request, with_relations)
     if isinstance(request, Update):
         return await _plan_update(models, store, owner_id, request)
     if isinstance(request, Delete):
@@ -71,17 +74,21 @@ async def plan(models: Models, store: Store, write_id: str, owner_id: str, reque
     raise TypeError(f"no plan for {request.kind}")
 
 
-async def _plan_add(models: Models, store: Store, write_id: str, owner: Owner, request: Add) -> Plan:
+async def _plan_add(
+    models: Models, store: Store, write_id: str, owner: Owner, request: Add, with_relations: bool
+) -> Plan:
     if not request.infer:
         return await _plan_verbatim(models, store, write_id, owner, request)
     candidates = await _candidates(models, store, owner, [text for text in (request.user, request.assistant) if text])
     said = [prompts.Turn("user", request.user, None), prompts.Turn("assistant", request.assistant, None)]
     turns = [turn for turn in said if turn.text]
-    inferred, _ = await _inferred(models, write_id, request, turns, candidates)
+    inferred, _ = await _inferred(models, write_id, request, turns, candidates, with_relations)
     return await _embedded(models, inferred)
 
 
-async def _plan_chunk(models: Models, store: Store, write_id: str, owner: Owner, request: Chunk) -> Plan:
+async def _plan_chunk(
+    models: Models, store: Store, write_id: str, owner: Owner, request: Chunk, with_relations: bool
+) -> Plan:
     """One model call; where the model cannot take the messages at once, or its answer breaks off, one for each half of
     them, and so on.
     """
@@ -90,7 +97,7 @@ async def _plan_chunk(models: Models, store: Store, write_id: str, owner: Owner,
         part = waiting.pop(0)
         rows = await _candidates(models, store, owner, [turn.text for turn in part], plan)
         try:
-            found, cut = await _inferred(models, write_id, request, part, rows)
+            found, cut = await _inferred(models, write_id, request, part, rows, with_relations)
             in_two = await _halves(part) if cut else None
         except ServiceRejected as exc:
             in_two = await _halves(part) if may_be_too_large(exc) else None
@@ -141,15 +148,21 @@ async def _off_loop[T](work: Callable[[], T], chars: int) -> T:
 
 
 async def _inferred(
-    models: Models, write_id: str, request: Add | Chunk, turns: Sequence[prompts.Turn], rows: Sequence[Row]
+    models: Models,
+    write_id: str,
+    request: Add | Chunk,
+    turns: Sequence[prompts.Turn],
+    rows: Sequence[Row],
+    with_relations: bool,
 ) -> tuple[Plan, bool]:
     """Ask the model once what to remember of the messages; whether its answer breaks off behind much of use."""
     now = datetime.now(UTC)
     shown = prompts.offer([(row.text, _date_shown(row, request.said_at, now)) for row in rows])
     offered = {memory.short_id: row for memory, row in zip(shown, rows, strict=True)}
     chars = sum(len(turn.text) for turn in turns)
-    messages = await _off_loop(lambda: _asking(request, turns, shown), chars)
-    answer = await ask(await models.chat_model(), messages, turns, shown, with_types=isinstance(request, Chunk))
+    messages = await _off_loop(lambda: _asking(request, turns, shown, with_relations), chars)
+    model, with_types = await models.chat_model(), isinstance(request, Chunk)
+    answer = await ask(model, messages, turns, shown, with_types=with_types, with_relations=with_relations)
     unrelated = await _unrelated(models, answer.changes, offered)
     memories = {key: row.text for key, row in offered.items()}
     users = [turn.text for turn in turns if turn.role == "user"]
@@ -178,12 +191,12 @@ async def _unrelated(models: Models, answered: Sequence[ProposedChange], offered
 
 
 def _asking(
-    request: Add | Chunk, turns: Sequence[prompts.Turn], shown: Sequence[prompts.Offered]
+    request: Add | Chunk, turns: Sequence[prompts.Turn], shown: Sequence[prompts.Offered], with_relations: bool
 ) -> list[dict[str, str]]:
     said_at = datetime.fromisoformat(request.said_at)
     if isinstance(request, Chunk):
-        return prompts.conversation(turns, shown, said_at.astimezone(), None)
-    return prompts.added_message(turns, shown, said_at, request.instructions)
+        return prompts.conversation(turns, shown, said_at.astimezone(), None, with_relations)
+    return prompts.added_message(turns, shown, said_at, request.instructions, with_relations)
 
 
 def _date_shown(row: Row, said_at: str, now: datetime) -> str | None:
@@ -240,5 +253,4 @@ async def _plan_delete(store: Store, owner_id: str, request: Delete) -> Plan:
 
 
 async def _embedded(models: Models, plan: Plan) -> Plan:
-    texts = [change.text for change in plan.changes if change.text is not None]
-    return replace(plan, changes=with_vectors(plan.changes, await models.embed_batch(texts)))
+    return with_vectors(plan, await models.embed_batch(to_embed(plan)))

@@ -9,6 +9,8 @@ from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Self
 
+from utils.graph.relations import Relations
+
 if TYPE_CHECKING:
     from utils.memory.answers import ProposedChange
     from utils.state.history import Entry
@@ -29,6 +31,7 @@ class WriteResult:
         stored_already: memories that hold a text of the write as it is, by the text's role (``user``, ``assistant``).
         newer: memories that it would have changed, but that hold what was said after it.
         refused: how many changes that a model asked for were dropped, by reason (``answers.ModelAnswer``).
+        relations: of the memories it added or replaced, where there is a graph.
     """
 
     write_id: str
@@ -37,6 +40,7 @@ class WriteResult:
     stored_already: Mapping[str, str] = field(default_factory=dict)
     newer: Sequence[str] = ()
     refused: Mapping[str, int] = field(default_factory=dict)
+    relations: Relations = field(default_factory=Relations)
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from utils.config.identity import Identity
     from utils.config.settings import Settings
     from utils.extraction.extraction import Extraction
+    from utils.graph.graph import Graph
     from utils.memory.memory import Memory
     from utils.memory.recall_log import RecallLog
     from utils.queue.worker import Worker
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from utils.stores.protocol import Store
 
 EXTRACTION_MAX_CONCURRENT_USERS: Final = 5  # SPEC 5: of the process, over all tasks
+GRAPH_TIMEOUT_S: Final = 10.0  # of one operation; the steps of many users wait behind one that hangs
 _HAS_WORK_S: Final = 5.0  # one silent state store must not keep every set open
 _NO_MEMORY: Final = str(uuid.UUID(int=0))
 
@@ -117,13 +119,31 @@ class CredentialSet:
             acquired.push_async_callback(places.workers.release, (same.state, scope))
             recall_log = await places.recall_logs.acquire((same.state, scope), lambda: RecallLog(state, scope))
             acquired.push_async_callback(places.recall_logs.release, (same.state, scope))
+            graph = await self._graph(acquired, store, state, scope)
             self._acquired = acquired.pop_all()
-        more_handlers = {Forget.kind: ForgetHandler(store, state)}
-        memory = Memory(settings, store, state, worker, recall_log, more_handlers)
+        more_handlers = {Forget.kind: ForgetHandler(store, state, graph)}
+        memory = Memory(settings, store, state, worker, recall_log, more_handlers, graph)
         heartbeat = _heartbeat(memory, store, state)
         heartbeat.start()
         self._acquired.callback(heartbeat.stop)
         return Opened(memory, Extraction(settings, state, worker, memory.wake_chunks, places.extracted_users))
+
+    async def _graph(self, acquired: AsyncExitStack, store: Store, state: StateStore, scope: str) -> Graph | None:
+        """The graph of the set, which ``Memory`` closes; None when the credentials name none."""
+        from utils.graph.graph import Graph
+        from utils.graph.steps import steps_scope
+        from utils.graph.store import GraphStore
+        from utils.queue.worker import Worker
+
+        settings, workers = self._settings, self._places.workers
+        if settings.graph is None:
+            return None
+        key = (settings.identity.state, steps_scope(scope))
+        worker = await workers.acquire(key, lambda: Worker(state, steps_scope(scope)))
+        acquired.push_async_callback(workers.release, key)
+        graph_store = GraphStore(settings.graph.provider, settings.graph.config, scope, GRAPH_TIMEOUT_S)
+        names = {"scope": scope, "fingerprint": settings.identity.client, "log_level": settings.log_level}
+        return Graph(graph_store, store, state, worker, **names)
 
     async def has_work(self) -> bool:
         """Whether closing the set would leave accepted writes undone; no answer counts as that."""
@@ -152,6 +172,8 @@ def _heartbeat(memory: Memory, store: Store, state: StateStore) -> Heartbeat:
         "the vector store": lambda: store.get(_NO_MEMORY),
         "the state store": state.touch,
     }
+    if memory.graph is not None:
+        probes["the graph store"] = memory.graph.touch
     return Heartbeat(probes, memory.settings.heartbeat_interval_s, memory.settings.log_level)
 
 

@@ -20,12 +20,9 @@ NAMED = "Has a whippet named Biscuit"
 
 @dataclass
 class Models:
-    """An embedder that gives every query the same vector, and no reranker."""
+    """No reranker."""
 
     reranks: bool = False
-
-    async def embed(self, text: str) -> list[float]:
-        return QUERY
 
 
 async def search(
@@ -34,7 +31,7 @@ async def search(
     condition = asked.pop("condition", None)
     asked = {"threshold": None, "keyword_order": True, **asked}
     models: Any = Models()
-    found = await recall.search(models, store, query, Owner(user), top_k=top_k, condition=condition, **asked)
+    found = await recall.search(models, store, query, QUERY, Owner(user), top_k=top_k, condition=condition, **asked)
     return found.rows
 
 

@@ -49,7 +49,7 @@ async def remembered(store: Store, owner: Owner, said: Said) -> Plan:
     answer = ProposedChange("ADD" if about is None else "UPDATE", said.text, about)
     request = Add(at=(START + timedelta(minutes=said.minute)).isoformat(), user=said.text)
     plan = reconcile([answer], offered, request, str(uuid.uuid4()), datetime.now(UTC))
-    plan = Plan(with_vectors(plan.changes, [QUERY] * len(plan.changes)), newer=plan.newer)
+    plan = with_vectors(plan, [QUERY] * len(plan.changes))
     if isinstance(store, TransactionalStore):
         send = await transaction(plan, store, owner)
         with psycopg.connect(store.conninfo) as conn:

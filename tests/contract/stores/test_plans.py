@@ -79,7 +79,7 @@ async def test_a_text_that_a_model_adds_twice_is_stored_once_and_told_once(store
     alice = someone()
     twice = [ProposedChange("ADD", "likes tea"), ProposedChange("ADD", "likes tea")]
     plan = reconcile(twice, {}, Add(at=AT, user="I like tea"), str(uuid.uuid4()), datetime.now(UTC))
-    plan = replace(plan, changes=with_vectors(plan.changes, [QUERY] * len(plan.changes)))
+    plan = with_vectors(plan, [QUERY] * len(plan.changes))
     for made in await applied(plan, store, alice):
         assert [one.text for one in made] == ["likes tea"]
     rows, total = await in_lane(store.page(Owner(alice), 10))

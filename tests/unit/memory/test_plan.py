@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import uuid
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 from typing import Any, Literal
 
@@ -12,11 +13,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from utils.graph.relations import Relation
 from utils.memory.answers import ProposedChange
-from utils.memory.plan import Change, Plan
+from utils.memory.handlers import edges_of
+from utils.memory.plan import Change, Plan, to_embed, with_vectors
 from utils.memory.reconcile import Candidate, reconcile
 from utils.memory.requests import Add, Chunk, Delete, DeleteAll, Said, Update, WriteRequest, read
-from utils.stores.protocol import Row
+from utils.state.writes import Write
+from utils.stores.protocol import Row, text_hash
 
 AT = "2026-01-02T03:04:05+00:00"
 BEFORE, AFTER = "2026-01-01T00:00:00+00:00", "2026-01-03T00:00:00+00:00"
@@ -41,6 +45,46 @@ CHANGES = st.builds(
 @given(st.builds(Plan, st.lists(CHANGES, max_size=4).map(tuple), newer=st.lists(TEXTS, max_size=2).map(tuple)))
 def test_a_plan_survives_the_state_store(plan: Plan) -> None:
     assert Plan.from_json(json.loads(json.dumps(plan.to_json()))) == plan
+
+
+def related_plan() -> Plan:
+    """One memory more, which two things stem from, one replaced and one deleted."""
+    said = (Relation("Ada", "likes", "tea"), Relation("ada", "is", "tall"))
+    added = Change("ADD", "m1", "Ada likes tea", None, {}, AT, AT, "app", (0.5,), relations=said)
+    replaced = Change("UPDATE", "m2", "Has a cat", "Has a dog", {}, AT, AT, None, (0.25,))
+    deleted = Change("DELETE", "m3", None, "Is tired", {}, AT, AT)
+    vectors = {"ada": (1.0,), "tea": (2.0,), "tall": (4.0,)}
+    return Plan((added, replaced, deleted), entities=vectors)
+
+
+def test_relations_survive_it_where_an_older_process_does_not_look() -> None:
+    plain = related_plan().to_json()
+    assert Plan.from_json(json.loads(json.dumps(plain))) == related_plan()
+    assert all("relations" not in change for change in plain["changes"])
+    assert "relations" not in Plan(related_plan().changes[1:]).to_json()
+
+
+def test_new_texts_and_entities_are_embedded_at_once_each_entity_once() -> None:
+    plan = replace(related_plan(), entities={})
+    assert to_embed(plan) == ["Ada likes tea", "Has a cat", "ada", "tea", "tall"]
+    embedded = with_vectors(plan, [[0.5], [0.25], [1.0], [2.0], [4.0]])
+    assert [change.vector for change in embedded.changes] == [(0.5,), (0.25,), None]
+    assert embedded.entities == {"ada": [1.0], "tea": [2.0], "tall": [4.0]}
+
+
+def test_what_the_graph_has_to_learn_of_a_plan() -> None:
+    write = Write("w", 1, "alice", "add", 1, {"agent_id": "app"}, None, 0, False)
+    step = edges_of(related_plan(), write)
+    assert step is not None and (step.agent_id, step.at) == ("app", AT)
+    stored = {"m1": text_hash("Ada likes tea"), "m2": text_hash("Has a cat")}
+    assert (step.stored, step.removed, step.vectors) == (stored, ["m3"], related_plan().entities)
+    assert [(edge.source, edge.memory_id, edge.agent_id, edge.text_hash) for edge in step.edges] == [
+        ("Ada", "m1", "app", stored["m1"]),
+        ("ada", "m1", "app", stored["m1"]),
+    ]
+    added = Change("ADD", "m1", "Ada likes tea", None, {}, AT, AT)
+    assert edges_of(Plan((added,)), write) is None and edges_of(Plan(), write) is None
+    assert edges_of(Plan((replace(added, event="UPDATE"),)), write) is not None  # it may have had edges
 
 
 @pytest.mark.parametrize(
