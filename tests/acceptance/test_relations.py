@@ -10,6 +10,7 @@ from typing import Any
 import psycopg
 import pytest
 
+from playground.credentials import pgvector_block
 from playground.dify_app import History, StandInDify
 from playground.dify_host import PluginProcess
 from playground.neo4j_server import Graph
@@ -118,6 +119,21 @@ def test_planted_relations_are_found_and_those_of_another_user_never(
     assert sum(one in seen for one, seen in found) >= 0.95 * len(planted)
     assert {one for _, seen in found for one in seen} <= set(planted)
     assert all(len(seen) <= 10 for _, seen in found)
+
+
+def test_two_databases_may_share_a_graph(
+    plugin: Plugin, graph: GraphLedger, stand_in_model: StandInModel, database: Database, user_id: str
+) -> None:
+    """A user of the one is not the user of that id in the other, although their collections have one name."""
+    block = json.loads(plugin.credentials["local_vector_db_json_secret"])["config"]["collection_name"]
+    other = plugin.with_credentials(local_vector_db_json_secret=pgvector_block(database, collection_name=block))
+    add(plugin, stand_in_model, user_id, fact("Ada likes tea", ("Ada", "likes", "tea")))
+    add(other, stand_in_model, user_id, fact("Ada likes coffee", ("Ada", "likes", "coffee")))
+    graph.wait_for(user_id, ("Ada", "likes", "tea"), ("Ada", "likes", "coffee"))
+    assert triples(relations(plugin, user_id, "Ada")) == [("Ada", "likes", "tea")]
+    assert triples(relations(other, user_id, "Ada")) == [("Ada", "likes", "coffee")]
+    assert plugin.call("delete_all_memories", user_id=user_id).status == "SUCCESS"
+    graph.wait_for(user_id, ("Ada", "likes", "coffee"))
 
 
 def test_spellings_merge_and_agents_do_not(

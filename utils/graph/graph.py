@@ -22,7 +22,7 @@ from utils.graph.relations import Relations
 from utils.graph.steps import step_id
 from utils.queue.handler import Service
 from utils.state import writes
-from utils.state.tables import PENDING
+from utils.state.tables import DONE, PENDING
 from utils.stores.protocol import Owner, text_hash
 
 if TYPE_CHECKING:
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from utils.graph.store import GraphStore
     from utils.queue.worker import Worker
     from utils.state.engine import StateStore
+    from utils.state.writes import WriteState
     from utils.stores.filters import Condition
     from utils.stores.protocol import Store
 
@@ -148,24 +149,28 @@ class Graph:
         Raises:
             ServiceError: the state store failed.
         """
-        if not await self._learned(write_id):
+        step = await self._looked_at(write_id)
+        if step is None:
+            return Relations()
+        if step.status != DONE:
             return Relations(failed=True)
         try:
-            return Relations(await self._graph.edges_of(owner, memory_ids, _MOST_OF_A_WRITE) if memory_ids else ())
-        except ServiceError as exc:
-            _log.warning("the relations of write %s could not be read (%s)", write_id, exc.reason)
+            async with asyncio.timeout(_SEARCH_TIMEOUT_S):
+                return Relations(await self._graph.edges_of(owner, memory_ids, _MOST_OF_A_WRITE) if memory_ids else ())
+        except (ServiceError, TimeoutError) as exc:
+            _log.warning("the relations of write %s could not be read (%s)", write_id, _reason(exc))
             return Relations(failed=True)
 
-    async def _learned(self, write_id: str) -> bool:
-        """Whether nothing of a write is left to be learned; it is waited for that, unless a try has failed."""
+    async def _looked_at(self, write_id: str) -> WriteState | None:
+        """The step of a write, when it has been carried out, or tried, or a few seconds have passed; None when the
+        write left none.
+        """
         self._worker.wake(self._service)
         step, ends = step_id(write_id), time.monotonic() + _LEARNED_S
         while True:
             known = await self._state.read(lambda conn: writes.state_of(conn, self._worker.scope, step))
-            if known is None or known.status != PENDING:
-                return known is None or known.error_code is None
-            if known.attempts or time.monotonic() > ends:
-                return False
+            if known is None or known.status != PENDING or known.attempts or time.monotonic() > ends:
+                return known
             await self._worker.ended(step, _LOOK_AGAIN_S)
 
     async def _standing(

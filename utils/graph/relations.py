@@ -86,7 +86,7 @@ def owner_key(scope: str, owner: Owner) -> str:
     A digest, since a user id may have 512 characters and a graph's index keys must stay small.
 
     Args:
-        scope: of the vector store the memories are in (``state.scopes``); two stores may share one graph.
+        scope: of the vector store the memories are in, and of no other in the world; many stores may share one graph.
         owner: whose; its agent does not matter.
     """
     return _digest(scope, owner.user_id)

@@ -65,7 +65,7 @@ class GraphStore:
     Args:
         provider: ``neo4j`` or ``memgraph``.
         config: of the graph's block: ``url``, and ``username``, ``password``, ``database`` where given.
-        scope: of the vector store whose memories the edges stem from.
+        scope: of the vector store whose memories the edges stem from; of no other in the world.
         timeout_s: longest time of one operation in seconds, connecting included.
     """
 
@@ -76,6 +76,7 @@ class GraphStore:
         self._timeout_s = timeout_s
         self._driver: AsyncDriver | None = None
         self._opening = asyncio.Lock()
+        self._preparing = asyncio.Lock()  # another: making a schema takes seconds, in which searches go on
         self._has_schema = False
         self.failing = False  # the latest operation failed
 
@@ -283,7 +284,7 @@ class GraphStore:
 
     async def _write[T](self, work: Callable[[AsyncManagedTransaction], Awaitable[T]]) -> T:
         driver = await self._opened()
-        async with self._opening:
+        async with self._preparing:
             if not self._has_schema:
                 await self._make_schema(driver)
                 self._has_schema = True

@@ -141,7 +141,8 @@ class CredentialSet:
         key = (settings.identity.state, steps_scope(scope))
         worker = await workers.acquire(key, lambda: Worker(state, steps_scope(scope)))
         acquired.push_async_callback(workers.release, key)
-        graph_store = GraphStore(settings.graph.provider, settings.graph.config, scope, GRAPH_TIMEOUT_S)
+        edges_scope = await _edges_scope(settings.identity, state, store, scope)
+        graph_store = GraphStore(settings.graph.provider, settings.graph.config, edges_scope, GRAPH_TIMEOUT_S)
         names = {"scope": scope, "fingerprint": settings.identity.client, "log_level": settings.log_level}
         return Graph(graph_store, store, state, worker, **names)
 
@@ -184,3 +185,20 @@ async def _settled_scope(same: Identity, state: StateStore, store: Store) -> str
     known = await state.read(lambda conn: scopes.of_address(conn, same.address))
     scope = known or await store.collection_id(same.beside_state) or scopes.named_after(same.address)
     return await state.write(lambda conn: scopes.settle(conn, same.address, scope))
+
+
+async def _edges_scope(same: Identity, state: StateStore, store: Store, scope: str) -> str:
+    """What tells this store's edges from another's in the same graph. Memories beside their state have a scope that is
+    theirs in that one database only; two databases may share a graph, and must not share a user.
+    """
+    from utils.state import scopes
+
+    if not same.beside_state:
+        return scope
+    name = scopes.named_after(f"edges of {scope}")
+    known = await state.read(lambda conn: scopes.of_address(conn, name))
+    if known is not None:
+        return known
+    await store.open()  # its id is kept with the collection, which has to be there
+    own_id = await store.collection_id(beside_state=False) or uuid.uuid4().hex
+    return await state.write(lambda conn: scopes.settle(conn, name, own_id))
