@@ -15,7 +15,7 @@ import pytest
 from playground.neo4j_server import Graph, Neo4jServer
 from playground.stand_in_model import StandInModel
 from tests.faults.conftest import Site
-from tests.faults.ledger import Ledger, PostgresLedger, wait_until
+from tests.faults.ledger import Ledger, PostgresLedger, SqliteLedger, wait_until
 from tests.faults.test_purge import rows_about
 from tests.graph_ledger import GraphLedger, relations, triples, with_graph
 from tests.plugin import Plugin
@@ -88,41 +88,41 @@ def test_an_outage_costs_relations_alone_and_is_made_up_for(
 
 
 def test_killed_between_a_writes_end_and_its_step(
-    site: Site[Ledger], proxy: SilentProxy, neo4j_graph: Graph, graph: GraphLedger, user_id: str
+    postgres_site: Site[PostgresLedger], proxy: SilentProxy, neo4j_graph: Graph, graph: GraphLedger, user_id: str
 ) -> None:
-    site.credentials.update(through(proxy, neo4j_graph))
+    postgres_site.credentials.update(through(proxy, neo4j_graph))
     proxy.silence()
-    plugin = site.start()
+    plugin = postgres_site.start()
     plugin.accept(user_id, "I live in Lisbon.")
     plugin.drain(user_id)
     assert plugin.call("search_memory", user_id=user_id, query="Lisbon").results  # a hanging graph keeps none back
-    assert [kind for kind, _ in steps(site.ledger)] == ["graph_change"]
+    assert [kind for kind, _ in steps(postgres_site.ledger)] == ["graph_change"]
     plugin.process.kill()
     proxy.speak()
-    plugin = site.start()
+    plugin = postgres_site.start()
     plugin.drain(user_id)  # any call brings the credentials
     graph.wait_for(user_id, ("user", "lives_in", "in Lisbon"))
-    wait_until(lambda: not steps(site.ledger))
+    wait_until(lambda: not steps(postgres_site.ledger))
     graph.wait_for(user_id, ("user", "lives_in", "in Lisbon"))
 
 
 def test_a_purge_leaves_nothing_of_a_person_in_the_steps_either(
-    site: Site[Ledger], proxy: SilentProxy, neo4j_graph: Graph, graph: GraphLedger, user_id: str
+    sqlite_site: Site[SqliteLedger], proxy: SilentProxy, neo4j_graph: Graph, graph: GraphLedger, user_id: str
 ) -> None:
-    site.credentials.update(through(proxy, neo4j_graph))
-    plugin = site.start()
+    sqlite_site.credentials.update(through(proxy, neo4j_graph))
+    plugin = sqlite_site.start()
     plugin.accept(user_id, "I live in Lisbon.")
     plugin.drain(user_id)
     graph.wait_for(user_id, ("user", "lives_in", "in Lisbon"))
     proxy.silence()
     plugin.accept(user_id, "I like tea.")
     plugin.drain(user_id)
-    assert [kind for kind, _ in steps(site.ledger)] == ["graph_change"]
+    assert [kind for kind, _ in steps(sqlite_site.ledger)] == ["graph_change"]
     assert plugin.call("delete_all_memories", user_id=user_id, purge_history=True).status == "SUCCESS"
-    wait_until(lambda: [kind for kind, _ in steps(site.ledger)] == ["graph_delete_all"])
-    assert not rows_about(site.ledger, "Lisbon") and not rows_about(site.ledger, "tea")
+    wait_until(lambda: [kind for kind, _ in steps(sqlite_site.ledger)] == ["graph_delete_all"])
+    assert not rows_about(sqlite_site.ledger, "Lisbon") and not rows_about(sqlite_site.ledger, "tea")
     proxy.speak()
-    wait_until(lambda: not rows_about(site.ledger, user_id))
+    wait_until(lambda: not rows_about(sqlite_site.ledger, user_id))
     assert (graph.edges(user_id), graph.entities(user_id)) == ([], [])
 
 
@@ -159,8 +159,19 @@ class Life:
         text = self._chance.choice(SUBJECTS).format(self._chance.choice(WORDS))
         self._plugin.accept(self.user_id, text)
 
+    def _memories(self) -> list[dict[str, Any]]:
+        """All of them; a plugin that has just begun on a busy machine may need a moment to reach its database."""
+        pages: list[Any] = []
+
+        def read() -> bool:
+            pages.append(self._plugin.call("get_all_memories", user_id=self.user_id, limit=1000))
+            return bool(pages[-1].status == "SUCCESS")
+
+        wait_until(read)
+        return list(pages[-1].results)
+
     def _some_memory(self) -> dict[str, Any] | None:
-        listed = self._plugin.memories(self.user_id)
+        listed = self._memories()
         return self._chance.choice(listed) if listed else None
 
     def _update(self) -> None:
@@ -196,7 +207,7 @@ class Life:
 
     def assert_edges_are_the_memories(self) -> None:
         """Each memory that the model wrote has its one edge, one edited by hand none; and there is no other."""
-        written = [one for one in self._plugin.memories(self.user_id) if not one["memory"].startswith("Edited")]
+        written = [one for one in self._memories() if not one["memory"].startswith("Edited")]
         expected = sorted((" ".join(one["memory"].split()[-2:]), one["id"]) for one in written)
         edges = self._graph.edges(self.user_id)
         assert sorted((destination, memory_id) for _, _, destination, memory_id in edges) == expected

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from typing import Any, Final
+
 import pytest
 import sqlalchemy as sa
 
 from tests.integration.state.test_writes import KNOWN, MINE, SCOPE, accept, claim, do, head, new_write
 from utils.errors import LeaseLost
+from utils.graph import steps
+from utils.graph.steps import ChangeEdges, DeleteAllEdges
 from utils.state import erasure, queues, tables, writes
 from utils.state.engine import StateStore
+
+_DELETE_ALL: Final[dict[str, Any]] = {"known": frozenset({(DeleteAllEdges.kind, 1)})}
 
 
 async def everything(state: StateStore) -> str:
@@ -88,3 +95,38 @@ async def test_idle_queues_of_users_without_any_write_are_purged(state: StateSto
     assert await do(state, queues.purge, idle_for_s=-60.0, most=10) == 1
     left = await state.read(lambda conn: set(conn.execute(sa.select(tables.write_queues.c.user_id)).scalars()))
     assert left == {"bob", "carol"}
+
+
+async def test_what_a_graph_has_still_to_learn_goes_with_what_it_stems_from(state: StateStore) -> None:
+    """Pending, failed, done and in work; who works on it can commit nothing more."""
+    step = ChangeEdges("write-1", "2026-03-05", None, {"m1": "hash of alice-7"})
+    for number in range(4):
+        each = replace(step, write_id=f"write-{number}")
+        await do(state, steps.accept, SCOPE, "alice-7", MINE, each)
+        await do(state, steps.accept, SCOPE, "alice-7", MINE, each)  # finished again: it is one step
+    await do(state, steps.accept, SCOPE, "bob", MINE, step)
+    theirs: dict[str, Any] = {
+        "scope": steps.steps_scope(SCOPE),
+        "fingerprint": MINE,
+        "known": frozenset({(ChangeEdges.kind, 1)}),
+    }
+    claims = await do(state, queues.claim, **theirs, owner="worker-1", most=5, lease_s=60.0)
+    [held] = [one for one in claims if one.user_id == "alice-7"]
+    await do(state, writes.finish, held, steps.step_id("write-0"), {"edges": 1})
+    await do(state, writes.fail, held, steps.step_id("write-1"), code="service_refused", reason="401", parked=True)
+    await do(state, steps.drop, SCOPE, "alice-7", None)
+    assert "alice-7" not in await everything(state) and "bob" in await everything(state)
+    with pytest.raises(LeaseLost):
+        await do(state, writes.finish, held, steps.step_id("write-2"), {"edges": 1})
+    await do(state, steps.accept, SCOPE, "alice-7", MINE, DeleteAllEdges("write-5", "2026-03-05"))
+    [again] = await do(state, queues.claim, **theirs | _DELETE_ALL, owner="worker-1", most=5, lease_s=60.0)
+    assert again.user_id == "alice-7" and again.token != held.token
+
+
+async def test_of_one_agents_deletion_the_other_steps_stay(state: StateStore) -> None:
+    for agent_id in ("a", "b", None):
+        step = ChangeEdges(f"write-{agent_id}", "2026-03-05", agent_id, {"m1": f"of agent {agent_id}"})
+        await do(state, steps.accept, SCOPE, "alice", MINE, step)
+    await do(state, steps.drop, SCOPE, "alice", "a")
+    kept = await everything(state)
+    assert ["of agent a" in kept, "of agent b" in kept, "of agent None" in kept] == [False, True, True]
