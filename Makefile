@@ -10,11 +10,12 @@ TYPED := main.py utils tools provider playground scripts release
 VERSION = $(shell sed -n 's/^version: *//p' manifest.yaml)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-long soak lint format translations workflows bench model-quality package \
+.PHONY: help demo neo4j test test-long soak lint format translations workflows bench model-quality package \
 	offline-package clean
 
 help:
 	@echo "make demo       a tour of the plugin in the terminal; needs no account (STAND_IN=1: and fetches no model)"
+	@echo "make neo4j      a Neo4j for the demo's relations; needs a JDK (17 or newer) and Maven, fetches 128 MB once"
 	@echo "make test       format, lint, types, tests and the package; what CI runs"
 	@echo "make test-long  the tests that take minutes: crash loops, large tables"
 	@echo "make soak       half an hour of mixed load, swaps and outages: does anything grow? MINUTES=n for another length"
@@ -45,6 +46,9 @@ $(VENV)/dev-installed: requirements.txt playground/requirements.txt requirements
 
 demo: $(VENV)/demo-installed
 	@$(PY) -m playground.demo $(if $(STAND_IN),--stand-in) $(if $(RECORD),--record $(RECORD))
+
+neo4j: $(VENV)/demo-installed
+	@$(PY) -m playground.neo4j_server
 
 lint: $(VENV)/dev-installed
 	$(PY) -m ruff format --check .
@@ -88,5 +92,5 @@ offline-package: $(VENV)/dev-installed
 	@$(PY) -m release.offline
 
 clean:
-	rm -rf $(VENV) dist playground/.data .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) dist playground/.data playground/.neo4j .mypy_cache .pytest_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

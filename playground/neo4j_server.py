@@ -1,8 +1,10 @@
 """A real Neo4j for the demo and the tests: the community edition's jars from Maven Central, run by the machine's Java.
 
 No Docker and no installation: ``fetch`` lets Maven copy the jars into a folder once (128 MB), and :class:`Neo4jServer`
-runs them as one Java process that listens on 127.0.0.1, with authentication on. Promises: leaving the ``with`` block
-leaves no process behind, and neither does an owner that is killed (the server ends with its standard input).
+runs them as one Java process that listens on 127.0.0.1, with authentication on. Promises: the folder keeps the port and
+the (random) password, so data and credentials are the same when it is opened again; one process at a time owns a
+folder; leaving the ``with`` block leaves no process behind, and neither does an owner that is killed (the server ends
+with its standard input).
 
 ``python -m playground.neo4j_server`` (``make neo4j``) fetches it, starts it, and prints the block to paste.
 """
@@ -13,15 +15,17 @@ import fcntl
 import json
 import secrets
 import shutil
+import signal
 import socket
 import subprocess
 import sys
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Final, Self
+from typing import IO, Any, Final, Self
 
 _SOURCES: Final = Path(__file__).parent / "neo4j"
-FOLDER: Final = Path(__file__).parent / ".neo4j"  # jars and, below data/, what the server of `make neo4j` holds
+_FETCHED_INTO: Final = Path(__file__).parent / ".neo4j"  # jars and classes; kept for good
+DATA: Final = Path(__file__).parent / ".data" / "neo4j"  # of `make neo4j`
 _FETCHED: Final = "fetched"  # written last, so that an interrupted download is begun anew
 _STOP_TIMEOUT_S: Final = 60.0  # it takes seconds to put its data in order
 _USER: Final = "neo4j"
@@ -29,7 +33,8 @@ _FIRST_PASSWORD: Final = _USER  # of every new Neo4j; it lets nobody do anything
 _OPENED: Final = ("java.base/java.nio", "java.base/java.io", "java.base/sun.nio.ch")
 _JVM: Final = ("-Xmx512m", "-XX:+UseSerialGC")
 _COMPILE_LITTLE: Final = "-XX:TieredStopAtLevel=1"
-LOG: Final = "server.log"
+_LOG: Final = "server.log"
+_ADDRESS: Final = "address.json"
 
 
 class Neo4jError(Exception):
@@ -46,6 +51,11 @@ class Graph:
     database: str = "neo4j"
 
     @property
+    def port(self) -> int:
+        """Of Bolt."""
+        return int(self.url.rpartition(":")[2])
+
+    @property
     def block(self) -> dict[str, Any]:
         """What ``local_graph_db_json_secret`` holds."""
         config = {"url": self.url, "username": self.username, "password": self.password, "database": self.database}
@@ -58,7 +68,7 @@ def missing_program() -> str | None:
 
 
 def fetch() -> str:
-    """Copy the jars into :data:`FOLDER` and compile the server, once.
+    """Copy the jars into :data:`_FETCHED_INTO` and compile the server, once.
 
     Returns:
         The class path.
@@ -66,14 +76,14 @@ def fetch() -> str:
     Raises:
         Neo4jError: a program is missing, or Maven could not fetch the jars.
     """
-    jars, classes = FOLDER / "lib", FOLDER / "classes"
+    jars, classes = _FETCHED_INTO / "lib", _FETCHED_INTO / "classes"
     class_path = f"{classes}:{jars}/*"
     if (missing := missing_program()) is not None:
         raise Neo4jError(f"Neo4j needs {missing}, which is not on PATH (a JDK of version 17 or newer, and Maven).")
-    FOLDER.mkdir(exist_ok=True)
-    with (FOLDER / "lock").open("w") as lock:
+    _FETCHED_INTO.mkdir(exist_ok=True)
+    with (_FETCHED_INTO / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        if not (FOLDER / _FETCHED).exists():
+        if not (_FETCHED_INTO / _FETCHED).exists():
             _fetch(jars, classes)
     return class_path
 
@@ -83,7 +93,7 @@ def _fetch(jars: Path, classes: Path) -> None:
     _done("fetch Neo4j", ["mvn", "-q", "-B", "-f", str(_SOURCES / "pom.xml"), *goal])
     source = _SOURCES / "Neo4jServer.java"
     _done("compile the server", ["javac", "-cp", f"{jars}/*", "-d", str(classes), str(source)])
-    (FOLDER / _FETCHED).touch()
+    (_FETCHED_INTO / _FETCHED).touch()
 
 
 def _done(purpose: str, command: list[str]) -> None:
@@ -106,20 +116,19 @@ class Neo4jServer:
         self._data = data
         self._throwaway = throwaway
         self._lifeline = lifeline
-        self._port = _free_port()
         self._process: subprocess.Popen[str] | None = None
-        self._graph: Graph | None = None
 
     @property
     def graph(self) -> Graph:
-        """Where it is and who may enter.
+        """Where it is and who may enter, once it has been started.
 
         Raises:
             Neo4jError: it was never started.
         """
-        if self._graph is None:
-            raise Neo4jError("the server was never started")
-        return self._graph
+        graph = _kept(self._data)
+        if graph is None:
+            raise Neo4jError(f"The Neo4j in {self._data} was never started.")
+        return graph
 
     @property
     def pid(self) -> int | None:
@@ -130,13 +139,16 @@ class Neo4jServer:
         """Start it; returns when it answers.
 
         Raises:
-            Neo4jError: it could not be fetched, or ended at once.
+            Neo4jError: it could not be fetched, another process owns the folder, or it ended at once.
         """
         self._data.mkdir(parents=True, exist_ok=True)
-        self._process = self._run(fetch())
+        kept = _kept(self._data)
+        port = kept.port if kept else _free_port()
+        self._process = self._run(fetch(), port)
         try:
-            self._wait_until_ready()
-            self._graph = Graph(f"bolt://127.0.0.1:{self._port}", _USER, self._password())
+            self._wait_until_ready(self._process)
+            if kept is None:
+                _keep(self._data, _with_new_password(port))
         except BaseException:
             self.stop()
             raise
@@ -165,50 +177,83 @@ class Neo4jServer:
     def __exit__(self, *_: object) -> None:
         self.stop()
 
-    def _run(self, class_path: str) -> subprocess.Popen[str]:
+    def _run(self, class_path: str, port: int) -> subprocess.Popen[str]:
         opened = [f"--add-opens={package}=ALL-UNNAMED" for package in _OPENED]
         compiling = [_COMPILE_LITTLE] if self._throwaway else []
-        program = ["-cp", class_path, "Neo4jServer", str(self._data / "neo4j"), str(self._port)]
-        with self._log.open("w") as log:
-            # Whoever gets this lock knows that the server has ended: its standard error holds it until then.
-            fcntl.flock(log, fcntl.LOCK_EX)
+        program = ["-cp", class_path, "Neo4jServer", str(self._data / "neo4j"), str(port)]
+        with (self._data / _LOG).open("a") as log:
+            if not _locked(log):
+                raise Neo4jError(f"The Neo4j in {self._data} is in use by another process.")
+            log.truncate(0)
             return subprocess.Popen(
                 ["java", *_JVM, *compiling, *opened, *program],
                 stdin=self._lifeline,
                 stdout=subprocess.PIPE,
                 stderr=log,
                 text=True,
-                start_new_session=self._throwaway,  # Ctrl-C is for the tests, which then end it
+                start_new_session=True,  # Ctrl-C is for its owner, who then ends it in good order
             )
 
-    @property
-    def _log(self) -> Path:
-        return self._data / LOG
-
-    def _wait_until_ready(self) -> None:
-        assert self._process is not None and self._process.stdout is not None  # noqa: S101 - for the type checker
-        for line in self._process.stdout:
+    def _wait_until_ready(self, process: subprocess.Popen[str]) -> None:
+        for line in process.stdout or ():
             if line.strip() == "ready":
                 return
-        raise Neo4jError(f"Neo4j ended at once. The end of its log:\n{self._log.read_text()[-2000:]}")
+        raise Neo4jError(f"Neo4j ended at once. The end of its log:\n{(self._data / _LOG).read_text()[-2000:]}")
 
-    def _password(self) -> str:
-        """The password of the data: kept, or set now."""
-        from neo4j import GraphDatabase
 
-        kept = self._data / "password"
-        if kept.exists():
-            return kept.read_text()
-        password = secrets.token_urlsafe(16)
-        with GraphDatabase.driver(f"bolt://127.0.0.1:{self._port}", auth=(_USER, _FIRST_PASSWORD)) as driver:
-            driver.execute_query(
-                "ALTER CURRENT USER SET PASSWORD FROM $first TO $password",
-                {"first": _FIRST_PASSWORD, "password": password},
-                database_="system",
-            )
-        kept.touch(mode=0o600)
-        kept.write_text(password)
-        return password
+def running_graph(data: Path = DATA) -> Graph | None:
+    """Where the server over this folder is; None when none runs."""
+    graph = _kept(data)
+    return graph if graph is not None and is_running(data) else None
+
+
+def is_running(data: Path) -> bool:
+    """Whether a server over this folder runs, whoever started it."""
+    if not (data / _LOG).exists():
+        return False
+    with (data / _LOG).open() as log:
+        return not _locked(log)
+
+
+def wait_until_ended(data: Path) -> None:
+    """Return when no server over this folder runs any more."""
+    with (data / _LOG).open() as log:
+        fcntl.flock(log, fcntl.LOCK_EX)
+
+
+def _locked(log: IO[str]) -> bool:
+    """Take the lock that a running server holds: its standard error is the log, and locked until it ends."""
+    try:
+        fcntl.flock(log, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _kept(data: Path) -> Graph | None:
+    path = data / _ADDRESS
+    return Graph(**json.loads(path.read_text())) if path.exists() else None
+
+
+def _keep(data: Path, graph: Graph) -> None:
+    """In a file of its owner's alone, whole or not at all."""
+    unfinished = data / f"{_ADDRESS}.unfinished"
+    unfinished.touch(mode=0o600)
+    unfinished.write_text(json.dumps(asdict(graph)))
+    unfinished.rename(data / _ADDRESS)
+
+
+def _with_new_password(port: int) -> Graph:
+    from neo4j import GraphDatabase
+
+    graph = Graph(f"bolt://127.0.0.1:{port}", _USER, secrets.token_urlsafe(16))
+    with GraphDatabase.driver(graph.url, auth=(_USER, _FIRST_PASSWORD)) as driver:
+        driver.execute_query(
+            "ALTER CURRENT USER SET PASSWORD FROM $first TO $password",
+            {"first": _FIRST_PASSWORD, "password": graph.password},
+            database_="system",
+        )
+    return graph
 
 
 def _free_port() -> int:
@@ -218,20 +263,22 @@ def _free_port() -> int:
 
 
 def main() -> None:
-    """Serve until the terminal says stop."""
+    """Serve until told to stop."""
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):  # a shell's job in the background ignores Ctrl-C
+        signal.signal(number, signal.default_int_handler)
     try:
-        with Neo4jServer(FOLDER / "data") as server:
-            print(
-                "Neo4j is running. Paste this into local_graph_db_json_secret:",
-                json.dumps(server.graph.block),
-                sep="\n",
-            )
-            print("Ctrl-C stops it; what it holds stays.", flush=True)
-            sys.stdin.read()
+        with Neo4jServer(DATA) as server:
+            print("Neo4j is running. To use it, paste this into local_graph_db_json_secret:", _block(server), sep="\n")
+            print("`make demo` finds it by itself. Ctrl-C stops it; its data stay in playground/.data.", flush=True)
+            signal.pause()
     except Neo4jError as exc:
         sys.exit(str(exc))
     except KeyboardInterrupt:
-        pass
+        print("\nStopped.")
+
+
+def _block(server: Neo4jServer) -> str:
+    return json.dumps(server.graph.block)
 
 
 if __name__ == "__main__":

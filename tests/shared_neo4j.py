@@ -9,18 +9,15 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
-import json
 import os
 import shutil
 import signal
 import tempfile
-from dataclasses import asdict
 from pathlib import Path
 from typing import Final, Self
 
-from playground.neo4j_server import LOG, Graph, Neo4jServer
+from playground.neo4j_server import Graph, Neo4jServer, is_running, running_graph, wait_until_ended
 
-_ADDRESS: Final = "address.json"
 _LIFELINE: Final = "lifeline"
 _PID: Final = "pid"
 
@@ -37,7 +34,7 @@ class SharedNeo4j:
     def end(self) -> None:
         """End the server, if there is one, and remove its data."""
         os.close(self._lifeline)
-        if (self.folder / LOG).exists():
+        if is_running(self.folder):
             _end_server(self.folder)
         shutil.rmtree(self.folder)
 
@@ -49,13 +46,11 @@ class SharedNeo4j:
 
 
 def _end_server(folder: Path) -> None:
-    with (folder / LOG).open() as log:
-        try:
-            fcntl.flock(log, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            with contextlib.suppress(FileNotFoundError):  # its starter was killed; it ends by itself
-                os.kill(int((folder / _PID).read_text()), signal.SIGKILL)  # it holds the lock: the number is its own
-            fcntl.flock(log, fcntl.LOCK_EX)
+    with contextlib.suppress(FileNotFoundError):  # its starter was killed; it ends by itself
+        pid = int((folder / _PID).read_text())
+        if is_running(folder):  # so the number is still its own
+            os.kill(pid, signal.SIGKILL)
+    wait_until_ended(folder)
 
 
 def shared_graph(folder: Path) -> Graph:
@@ -69,10 +64,7 @@ def shared_graph(folder: Path) -> Graph:
     """
     with (folder / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        address = folder / _ADDRESS
-        if not address.exists():
-            address.write_text(json.dumps(asdict(_started(folder))))
-        return Graph(**json.loads(address.read_text()))
+        return running_graph(folder) or _started(folder)
 
 
 def _started(folder: Path) -> Graph:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import shutil
 import subprocess
 import sys
@@ -12,7 +11,7 @@ import pytest
 from neo4j import GraphDatabase
 from neo4j.exceptions import AuthError
 
-from playground.neo4j_server import LOG, Graph
+from playground.neo4j_server import Graph, wait_until_ended
 
 ROOT = Path(__file__).resolve().parents[3]
 HOLDER = """
@@ -40,7 +39,6 @@ def test_the_shared_server_ends_when_the_run_is_killed() -> None:
         assert holder.stdout is not None
         is_one, folder = holder.stdout.readline().split()
         holder.kill()
-    with (Path(folder) / LOG).open() as log:
-        fcntl.flock(log, fcntl.LOCK_EX)  # returns when the server has ended
+    wait_until_ended(Path(folder))
     shutil.rmtree(folder)
     assert is_one == "True"
