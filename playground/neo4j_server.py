@@ -12,6 +12,7 @@ with its standard input).
 from __future__ import annotations
 
 import fcntl
+import hashlib
 import json
 import secrets
 import shutil
@@ -26,7 +27,7 @@ from typing import IO, Any, Final, Self
 _SOURCES: Final = Path(__file__).parent / "neo4j"
 _FETCHED_INTO: Final = Path(__file__).parent / ".neo4j"  # jars and classes; kept for good
 DATA: Final = Path(__file__).parent / ".data" / "neo4j"  # of `make neo4j`
-_FETCHED: Final = "fetched"  # written last, so that an interrupted download is begun anew
+_FETCHED: Final = "fetched"  # of which sources; written last, so that an interrupted download is begun anew
 _STOP_TIMEOUT_S: Final = 60.0  # it takes seconds to put its data in order
 _USER: Final = "neo4j"
 _FIRST_PASSWORD: Final = _USER  # of every new Neo4j; it lets nobody do anything but change it
@@ -83,8 +84,10 @@ def fetch() -> str:
     _FETCHED_INTO.mkdir(exist_ok=True)
     with (_FETCHED_INTO / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        if not (_FETCHED_INTO / _FETCHED).exists():
+        wanted, fetched = _wanted(), _FETCHED_INTO / _FETCHED
+        if not fetched.exists() or fetched.read_text() != wanted:
             _fetch(jars, classes)
+            fetched.write_text(wanted)
     return class_path
 
 
@@ -93,7 +96,12 @@ def _fetch(jars: Path, classes: Path) -> None:
     _done("fetch Neo4j", ["mvn", "-q", "-B", "-f", str(_SOURCES / "pom.xml"), *goal])
     source = _SOURCES / "Neo4jServer.java"
     _done("compile the server", ["javac", "-cp", f"{jars}/*", "-d", str(classes), str(source)])
-    (_FETCHED_INTO / _FETCHED).touch()
+
+
+def _wanted() -> str:
+    """What tells these sources from others."""
+    sources = b"".join(path.read_bytes() for path in sorted(_SOURCES.iterdir()))
+    return hashlib.sha256(sources).hexdigest()
 
 
 def _done(purpose: str, command: list[str]) -> None:

@@ -13,6 +13,8 @@ public class Neo4jServer {
         var address = new SocketAddress("127.0.0.1", Integer.parseInt(args[1]));
         var service = new DatabaseManagementServiceBuilder(Path.of(args[0]))
             .setConfig(GraphDatabaseSettings.auth_enabled, true)
+            // No pause after three wrong passwords: it would keep out those who know the right one.
+            .setConfig(GraphDatabaseSettings.auth_max_failed_attempts, 0)
             .setConfig(GraphDatabaseSettings.pagecache_memory, 128L << 20)
             .setConfig(BoltConnector.enabled, true)
             .setConfig(BoltConnector.listen_address, address)
