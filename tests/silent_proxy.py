@@ -36,6 +36,13 @@ class SilentProxy:
         """Let through what was kept back, and everything after it."""
         self._speaking.set()
 
+    def drop(self) -> None:
+        """Reset the connections there are; new ones are relayed."""
+        for each in self._sockets[1:]:
+            with contextlib.suppress(OSError):  # it is closed already
+                each.shutdown(socket.SHUT_RDWR)
+        del self._sockets[1:]
+
     def __enter__(self) -> Self:
         threading.Thread(target=self._accept, daemon=True).start()
         return self

@@ -19,6 +19,7 @@ WORDS = {
     "pt_BR": frozenset(re.findall(r"\w+", "de do da que em para um uma é ou não deve confira aqui disso")),
 }
 STORE, STATE = "local_vector_db_json_secret", "state_db_url"
+GRAPH = "local_graph_db_json_secret"
 LLM, EMBEDDER, RERANKER = "local_llm_json_secret", "local_embedder_json_secret", "local_reranker_json_secret"
 
 

@@ -12,8 +12,9 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Final
 
 from utils.errors import ServiceUnavailable
+from utils.graph.connection import PART
 from utils.graph.steps import VERSION, ChangeEdges, DeleteAllEdges, RepairEdges
-from utils.graph.store import PART, GraphChange
+from utils.graph.store import GraphChange
 from utils.queue.handler import Handler, Outcome, QueueLease
 from utils.state import erasure
 from utils.stores.protocol import Owner, text_hash

@@ -8,31 +8,21 @@ between cannot bring an old state back. Constructors do no I/O; connections are 
 
 from __future__ import annotations
 
-import asyncio
-import logging
 import math
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
-from utils.errors import PluginError, ServiceRefused, ServiceRejected, ServiceUnavailable
 from utils.graph import statements
+from utils.graph.connection import GraphConnection, fetch
 from utils.graph.relations import Edge, FoundRelation, entity_key, owner_key
 from utils.stores.protocol import Owner
 from utils.text import normalized
 
 if TYPE_CHECKING:
-    from neo4j import AsyncDriver, AsyncManagedTransaction, AsyncSession
+    from neo4j import AsyncManagedTransaction
 
-_log = logging.getLogger(__name__)
-
-PART: Final = "graph_store"
-_CONNECTIONS: Final = 8  # searches and changes of one credential set; Bolt connections are cheap, servers' threads not
-_CONNECT_TIMEOUT_S: Final = 5.0
-_CONNECTION_LIFETIME_S: Final = 3600.0  # as the vector store's pool
-_IDLE_CHECK_S: Final = 30.0  # a connection idle for longer is tried before it is used: firewalls drop them silently
 _BATCH: Final = 1_000  # edges removed in one transaction when everything of an owner goes
 _NEAR_ENTITIES: Final = 10  # entities whose relations a search answers with
 # Exact search costs 11 us of the server's time for each of the owner's entities, the vector index 45 ms for these
@@ -77,34 +67,22 @@ class GraphStore:
     """
 
     def __init__(self, provider: str, config: Mapping[str, Any], scope: str, timeout_s: float) -> None:
-        self._dialect = statements.DIALECTS[provider]
-        self._config = config
+        self._connection = GraphConnection(provider, config, timeout_s)
+        self._dialect = self._connection.dialect
         self._scope = scope
-        self._timeout_s = timeout_s
-        self._driver: AsyncDriver | None = None
-        self._opening = asyncio.Lock()
-        self._preparing = asyncio.Lock()  # another: making a schema takes seconds, in which searches go on
-        self._has_schema = False
-        self.failing = False  # the latest operation failed
+
+    @property
+    def failing(self) -> bool:
+        """Whether the latest operation failed."""
+        return self._connection.failing
 
     async def close(self) -> None:
         """Give back every connection. Idempotent; the next operation opens anew."""
-        async with self._opening:
-            driver, self._driver = self._driver, None
-            self._has_schema = False
-        if driver is not None:
-            await driver.close()
+        await self._connection.close()
 
     async def check(self) -> None:
-        """One round trip that changes nothing: the server answers, and lets these credentials read the database.
-
-        Raises:
-            ServiceError: part ``graph_store``; ``ServiceRefused`` for the user or password, ``ServiceUnavailable`` for
-                what may pass (no connection, no answer in time), ``ServiceRejected`` for the rest (no such database).
-                ``reason`` is the last word of the server's code, or the driver's class.
-        """
-        async with self._bounded():
-            await self._read("RETURN 1 AS one")
+        """See :meth:`GraphConnection.check`."""
+        await self._connection.check()
 
     async def search(self, owner: Owner, vector: Sequence[float], limit: int) -> list[FoundRelation]:
         """The relations of the owner's entities that are nearest to a query, one hop, nearest first.
@@ -128,7 +106,7 @@ class GraphStore:
             "entities": _NEAR_ENTITIES,
             "limit": limit,
         }
-        async with self._bounded():
+        async with self._connection.bounded():
             records = await self._nearest(parameters)
         return [FoundRelation.from_record(record) for record in records if _owned(record, key)]
 
@@ -138,11 +116,11 @@ class GraphStore:
             found = await self._index_search(parameters)
             if found and found[0]["near"] == _NEAR_ENTITIES:
                 return found
-        return await self._read(self._dialect.search, parameters)
+        return await self._connection.read(self._dialect.search, parameters)
 
     async def _is_large(self, key: str) -> bool:
         limit = _EXACT_ENTITIES + 1
-        [counted] = await self._read(statements.COUNT_ENTITIES, {"owner": key, "limit": limit})
+        [counted] = await self._connection.read(statements.COUNT_ENTITIES, {"owner": key, "limit": limit})
         return bool(counted["entities"] == limit)
 
     async def _index_search(self, parameters: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -150,7 +128,7 @@ class GraphStore:
         from neo4j.exceptions import ClientError
 
         try:
-            return await self._read(self._dialect.index_search, {**parameters, "candidates": _CANDIDATES})
+            return await self._connection.read(self._dialect.index_search, {**parameters, "candidates": _CANDIDATES})
         except ClientError:
             return []
 
@@ -161,8 +139,8 @@ class GraphStore:
             ServiceError: part ``graph_store``.
         """
         key = owner_key(self._scope, owner)
-        async with self._bounded():
-            records = await self._read(
+        async with self._connection.bounded():
+            records = await self._connection.read(
                 statements.EDGES_OF, {"owner": key, "memory_ids": list(memory_ids), "limit": limit}
             )
         return [FoundRelation.from_record(record) for record in records if _owned(record, key)]
@@ -173,8 +151,8 @@ class GraphStore:
         Raises:
             ServiceError: part ``graph_store``.
         """
-        async with self._bounded():
-            records = await self._read(statements.VERSION, {"owner": owner_key(self._scope, owner)})
+        async with self._connection.bounded():
+            records = await self._connection.read(statements.VERSION, {"owner": owner_key(self._scope, owner)})
         return records[0]["version"] if records else None
 
     async def change(self, owner: Owner, change: GraphChange, since: str | None) -> bool:
@@ -191,9 +169,9 @@ class GraphStore:
         Raises:
             ServiceError: part ``graph_store``. The change may have been made; making it again is harmless.
         """
-        async with self._bounded():
+        async with self._connection.bounded():
             try:
-                await self._write(lambda tx: self._changed(tx, owner, change, since))
+                await self._connection.write(lambda tx: self._changed(tx, owner, change, since))
             except _Outdated:
                 return False
         return True
@@ -214,8 +192,8 @@ class GraphStore:
         """
         removed = 0
         while True:
-            async with self._bounded():
-                batch = await self._write(lambda tx: self._removed_before(tx, owner, seq, at))
+            async with self._connection.bounded():
+                batch = await self._connection.write(lambda tx: self._removed_before(tx, owner, seq, at))
             removed += batch
             if batch < _BATCH:
                 return removed
@@ -228,8 +206,8 @@ class GraphStore:
             ServiceError: part ``graph_store``.
         """
         parameters = {"owner": owner_key(self._scope, owner), "after": after_id, "limit": limit}
-        async with self._bounded():
-            records = await self._read(statements.MEMORIES, parameters)
+        async with self._connection.bounded():
+            records = await self._connection.read(statements.MEMORIES, parameters)
         return {str(record["memory_id"]): list(record["text_hashes"]) for record in records}
 
     async def counts(self, owner: Owner) -> tuple[int, int]:
@@ -238,8 +216,8 @@ class GraphStore:
         Raises:
             ServiceError: part ``graph_store``.
         """
-        async with self._bounded():
-            records = await self._read(statements.COUNTS, {"owner": owner_key(self._scope, owner)})
+        async with self._connection.bounded():
+            records = await self._connection.read(statements.COUNTS, {"owner": owner_key(self._scope, owner)})
         return int(records[0]["entities"]), int(records[0]["edges"])
 
     async def _changed(self, tx: AsyncManagedTransaction, owner: Owner, change: GraphChange, since: str | None) -> None:
@@ -247,17 +225,17 @@ class GraphStore:
         if await _lock(tx, key, change.at) != since:
             raise _Outdated
         parameters = {"owner": key, "at": change.at}
-        left = await _records(tx, statements.REMOVE_EDGES, {**parameters, "memory_ids": list(change.memory_ids)})
+        left = await fetch(tx, statements.REMOVE_EDGES, {**parameters, "memory_ids": list(change.memory_ids)})
         if change.edges:
-            await _records(tx, self._dialect.merge_entities, {**parameters, **self._entities(owner, change)})
-            await _records(tx, statements.MERGE_EDGES, {**parameters, **self._edges(owner, change)})
+            await fetch(tx, self._dialect.merge_entities, {**parameters, **self._entities(owner, change)})
+            await fetch(tx, statements.MERGE_EDGES, {**parameters, **self._edges(owner, change)})
         await self._remove_left_alone(tx, key, left)
 
     async def _removed_before(self, tx: AsyncManagedTransaction, owner: Owner, seq: int, at: str) -> int:
         key = owner_key(self._scope, owner)
         await _lock(tx, key, at)  # another version: what was decided while these edges were there is refused
         parameters = {"owner": key, "before_seq": seq, "agent_id": owner.agent_id, "limit": _BATCH}
-        left = await _records(tx, statements.REMOVE_OWNERS_EDGES, parameters)
+        left = await fetch(tx, statements.REMOVE_OWNERS_EDGES, parameters)
         await self._remove_left_alone(tx, key, left)
         return len(left)
 
@@ -266,7 +244,7 @@ class GraphStore:
     ) -> None:
         ids = sorted({record[end] for record in removed for end in ("source", "destination")})
         if ids:
-            await _records(tx, statements.REMOVE_ENTITIES_LEFT_ALONE, {"owner": key, "ids": ids})
+            await fetch(tx, statements.REMOVE_ENTITIES_LEFT_ALONE, {"owner": key, "ids": ids})
 
     def _entities(self, owner: Owner, change: GraphChange) -> dict[str, Any]:
         vectors = {normalized(entity): _unit(vector) for entity, vector in change.vectors.items()}
@@ -294,92 +272,14 @@ class GraphStore:
     def _key(self, owner: Owner, edge: Edge, entity: str) -> str:
         return entity_key(self._scope, Owner(owner.user_id, edge.agent_id), entity)
 
-    @asynccontextmanager
-    async def _bounded(self) -> AsyncIterator[None]:
-        """The body within the store's time; whatever the driver raises is mapped."""
-        from neo4j.exceptions import DriverError, Neo4jError
-
-        try:
-            async with asyncio.timeout(self._timeout_s):
-                yield
-        except (Neo4jError, DriverError, OSError, ValueError) as exc:  # a time-out is an OSError, too
-            self.failing = True
-            raise _mapped(exc) from exc
-        self.failing = False
-
-    async def _read(self, statement: str, parameters: Mapping[str, Any] | None = None) -> list[dict[str, Any]]:
-        async with (await self._opened()).session(default_access_mode="READ", **self._database()) as session:
-            return await session.execute_read(lambda tx: _records(tx, statement, parameters or {}))
-
-    async def _write[T](self, work: Callable[[AsyncManagedTransaction], Awaitable[T]]) -> T:
-        driver = await self._opened()
-        async with self._preparing:
-            if not self._has_schema:
-                await self._make_schema(driver)
-                self._has_schema = True
-        async with driver.session(**self._database()) as session:
-            return await session.execute_write(work)
-
-    def _database(self) -> dict[str, Any]:
-        return {"database": self._config.get("database") or None}
-
-    async def _opened(self) -> AsyncDriver:
-        async with self._opening:
-            if self._driver is None:
-                self._driver = self._new_driver()
-            return self._driver
-
-    def _new_driver(self) -> AsyncDriver:
-        from neo4j import AsyncGraphDatabase
-
-        config = self._config
-        auth = (config["username"], config.get("password") or "") if config.get("username") else None
-        return AsyncGraphDatabase.driver(
-            config["url"].strip(),
-            auth=auth,
-            max_connection_pool_size=_CONNECTIONS,
-            max_connection_lifetime=_CONNECTION_LIFETIME_S,
-            liveness_check_timeout=_IDLE_CHECK_S,
-            connection_timeout=_CONNECT_TIMEOUT_S,
-            connection_acquisition_timeout=self._timeout_s,
-            max_transaction_retry_time=self._timeout_s,
-            telemetry_disabled=True,
-        )
-
-    async def _make_schema(self, driver: AsyncDriver) -> None:
-        from neo4j.exceptions import ClientError
-
-        async with driver.session(**self._database()) as session:
-            for statement in self._dialect.schema:
-                try:
-                    await (await session.run(statement)).consume()
-                except ClientError:
-                    if not self._dialect.schema_repeats:
-                        raise
-            if self._dialect.vector_index is not None:
-                await self._make_vector_index(session, self._dialect.vector_index)
-
-    async def _make_vector_index(self, session: AsyncSession, statement: str) -> None:
-        from neo4j.exceptions import Neo4jError
-
-        try:
-            await (await session.run(statement)).consume()
-        except Neo4jError as exc:
-            _log.warning("the graph has no vector index (%s); searches of large users take longer", _reason(exc))
-
 
 async def _lock(tx: AsyncManagedTransaction, key: str, at: str) -> str | None:
     """Give the owner's edges another version, with which nobody else changes them until the transaction ends; the
     version before.
     """
     parameters = {"owner": key, "at": at, "version": uuid.uuid4().hex}
-    before: str | None = (await _records(tx, statements.LOCK_OWNER, parameters))[0]["before"]
+    before: str | None = (await fetch(tx, statements.LOCK_OWNER, parameters))[0]["before"]
     return before
-
-
-async def _records(tx: AsyncManagedTransaction, statement: str, parameters: Mapping[str, Any]) -> list[dict[str, Any]]:
-    result = await tx.run(statement, dict(parameters))
-    return [record.data() async for record in result]
 
 
 def _owned(record: Mapping[str, Any], key: str) -> bool:
@@ -392,21 +292,3 @@ def _unit(vector: Sequence[float]) -> list[float]:
     """
     length = math.sqrt(math.fsum(value * value for value in vector))
     return [value / length for value in vector] if length else [1.0 / math.sqrt(len(vector))] * len(vector)
-
-
-def _mapped(exc: Exception) -> PluginError:
-    from neo4j.exceptions import AuthError, DriverError, Forbidden, Neo4jError, SessionExpired, TransientError
-    from neo4j.exceptions import ServiceUnavailable as Unreachable
-
-    reason = _reason(exc)
-    if isinstance(exc, AuthError | Forbidden):
-        return ServiceRefused("service_refused", part=PART, reason=reason)
-    passing = isinstance(exc, Unreachable | SessionExpired | TransientError | OSError)
-    if passing or (isinstance(exc, Neo4jError | DriverError) and exc.is_retryable()):
-        return ServiceUnavailable("service_unavailable", part=PART, reason=reason)
-    return ServiceRejected("service_rejected", part=PART, reason=reason)
-
-
-def _reason(exc: Exception) -> str:
-    """The last word of the server's code, such as ``DatabaseNotFound``; or the driver's class."""
-    return str(getattr(exc, "code", None) or type(exc).__name__).rpartition(".")[2]

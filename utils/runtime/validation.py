@@ -39,7 +39,6 @@ from utils.errors import (
 from utils.mem0.registry import FORM_NAMES, Kind
 from utils.models.models import Models
 from utils.models.sdk_errors import status_of
-from utils.runtime.graph_ping import ping_graph
 from utils.runtime.model_answer import explain_answer
 from utils.runtime.service_address import embedded_folder, explain_address, may_write
 from utils.runtime.shared import Shared
@@ -223,8 +222,11 @@ class _Validation:
         block = self._settings.graph
         if block is None:
             return None
-        ping = run_in_executor(ping_graph, block.config, _PART_S)
-        return await self._checked_model("graph", block, _PART_S, ping)
+        from utils.graph.store import GraphStore
+
+        store = GraphStore(block.provider, block.config, "", _PATIENCE_S)
+        self._opened.push_async_callback(store.close)
+        return await self._checked_model("graph", block, _PART_S, store.check())
 
     # -- the state store
 

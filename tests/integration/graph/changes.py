@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 
 from utils.graph.relations import Edge
 from utils.graph.store import GraphChange, GraphStore
-from utils.stores.protocol import Owner
+from utils.stores.protocol import Owner, text_hash
 
 DIMENSIONS = 16
 type Triple = tuple[str, str, str]
@@ -22,9 +22,14 @@ def vector_of(name: str) -> list[float]:
     return [value / length for value in values]
 
 
+def text_of(memory_id: str) -> str:
+    """What a memory says, as far as its edges know."""
+    return f"text of {memory_id}"
+
+
 def edge(memory_id: str, triple: Triple, agent_id: str | None = None) -> Edge:
     """An edge of a memory."""
-    return Edge(*triple, memory_id, agent_id)
+    return Edge(*triple, memory_id, agent_id, text_hash(text_of(memory_id)))
 
 
 def setting(edges: Sequence[Edge], *, gone: Iterable[str] = (), write_id: str = "w", seq: int = 1) -> GraphChange:
