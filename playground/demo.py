@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import json
 import os
 import re
 import signal
@@ -27,6 +28,7 @@ from playground.credentials import credential_set, pgvector_block
 from playground.dify_host import PluginProcess
 from playground.endpoint import EndpointError, local_endpoint, real_endpoint
 from playground.invocation import PluginDied
+from playground.neo4j_server import running_graph
 from playground.postgres import Database, PostgresError, PostgresServer
 from playground.terminal import Terminal, shown_path
 from playground.tour import Tour, TourFailed
@@ -111,7 +113,17 @@ def _start(
     plugin = stack.enter_context(PluginProcess({**proxies, "MEM0_DIFY_STATE_DIR": str(data / "state")}, _ROOT))
     size = f"first line after start, {plugin.rss_bytes() / 1e6:.0f} MB"
     terminal.started("python -m main", size, plugin.first_line_s or 0.0)
-    return plugin, credential_set(endpoint, pgvector_block(database, endpoint.dimensions)), database
+    credentials = credential_set(endpoint, pgvector_block(database, endpoint.dimensions), **_graph(terminal))
+    return plugin, credentials, database
+
+
+def _graph(terminal: Terminal) -> dict[str, str]:
+    """The block of the Neo4j of ``make neo4j``, if that runs."""
+    graph = running_graph()
+    if graph is None:
+        return {}
+    terminal.note(f"Neo4j of `make neo4j` at {graph.url}")
+    return {"local_graph_db_json_secret": json.dumps(graph.block)}
 
 
 def _light(path: Path) -> Path:

@@ -66,6 +66,14 @@ class Terminal:
             table.add_row(*([f"{row['score']:.2f}"] if scores else []), *(Text(str(cell)) for cell in cells))
         self._console.print(table)
 
+    def relations(self, rows: Sequence[Mapping[str, Any]]) -> None:
+        """What a search found in the graph."""
+        table = self._table("source", "relation", "destination", "memory")
+        for row in rows:
+            cells = (row["source"], row["relation"], row["destination"], row["memory"] or "")
+            table.add_row(*(Text(str(cell)) for cell in cells))
+        self._console.print(table)
+
     def history(self, rows: Sequence[Mapping[str, Any]]) -> None:
         """The changes of one memory."""
         table = self._table("event", "before", "after", "time (UTC)")

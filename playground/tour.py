@@ -13,6 +13,7 @@ from playground.extraction_chapter import ExtractionChapter
 from playground.forgetting_chapter import ForgettingChapter
 from playground.invocation import Invocation
 from playground.postgres import Database
+from playground.relations_chapter import HOW_TO_HAVE_IT, RelationsChapter
 from playground.terminal import Terminal, moment
 
 USER_ID: Final = "alice"
@@ -68,6 +69,7 @@ class Tour:
         self._recall()
         self._reconcile()
         self._one_memory()
+        self._relate()
         self._extract()
         self._another_user()
         self._forget()
@@ -131,6 +133,16 @@ class Tour:
         self._terminal.history(history.results)
         self._show("delete_memory", of_it, _message)
         self._expect_gone(of_it)
+
+    def _relate(self) -> None:
+        if "local_graph_db_json_secret" not in self._waiting:
+            self._terminal.note(f"\n{HOW_TO_HAVE_IT}")
+            return
+
+        def call(tool: str, given: Mapping[str, Any]) -> Invocation:
+            return self._call(tool, given, self._waiting)
+
+        RelationsChapter(call, self._terminal).run()
 
     def _extract(self) -> None:
         def call(tool: str, given: Mapping[str, Any]) -> Invocation:

@@ -15,7 +15,7 @@ HEADING: Final = re.compile(r"^##+ (.+)$", re.MULTILINE)
 TEST: Final = re.compile(r"`([\w/]+\.py)::(\w+)`")
 # What stands before the first section, and sections that promise nothing: commands, advice, the licence.
 INTRODUCTION: Final = "Introduction"
-WITHOUT_CLAIMS: Final = {"Two commands", "Troubleshooting", "Licence"}
+WITHOUT_CLAIMS: Final = {"Three commands", "Troubleshooting", "Licence"}
 
 
 def headings(document: str) -> set[str]:

@@ -129,6 +129,8 @@ def _accepted_keys(kind: registry.Kind, provider: str) -> frozenset[str]:
         return registry.embedder_keys()
     if kind == "reranker":
         return registry.reranker_keys(provider)
+    if kind == "graph":  # the plugin's own, not mem0's
+        return frozenset({"url", "username", "password", "database"})
     spec = importlib.util.find_spec("mem0")
     assert spec is not None
     assert spec.submodule_search_locations
@@ -142,7 +144,8 @@ def _example_blocks() -> list[Any]:
     """Every JSON block of the credentials' sections, with the credential it is meant for."""
     sections: dict[registry.Kind, str] = {
         "vector_store": README[README.index("### Vector stores") : README.index("### Models")],
-        "llm": README[README.index("### Models") : README.index("### Rerankers")],
+        "llm": README[README.index("### Models") : README.index("### Graph stores")],
+        "graph": README[README.index("### Graph stores") : README.index("### Rerankers")],
         "reranker": README[README.index("### Rerankers") : README.index("## Tools")],
     }
     blocks = []
