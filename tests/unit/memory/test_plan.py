@@ -73,7 +73,7 @@ def test_new_texts_and_entities_are_embedded_at_once_each_entity_once() -> None:
 
 
 def test_what_the_graph_has_to_learn_of_a_plan() -> None:
-    write = Write("w", 1, "alice", "add", 1, {"agent_id": "app"}, None, 0, False)
+    write = Write("w", 1, "alice", "add", 1, {"agent_id": "app"}, None, 0, False, False)
     step = edges_of(related_plan(), write)
     assert step is not None and (step.agent_id, step.at) == ("app", AT)
     stored = {"m1": text_hash("Ada likes tea"), "m2": text_hash("Has a cat")}
