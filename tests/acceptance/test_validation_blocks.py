@@ -13,8 +13,6 @@ from playground.credentials import Endpoint, block, credential_set, qdrant_block
 from playground.dify_host import PluginProcess
 from tests.acceptance.refusals import EMBEDDER, LLM, RERANKER, STORE
 
-AZURE = {"api_key": "canary", "azure_endpoint": "http://127.0.0.1:1", "api_version": "2024-10-21"}
-
 
 def single_quotes(pasted: str) -> str:
     return pasted.replace('"', "'")
@@ -72,6 +70,12 @@ def test_a_model_in_the_box_of_the_vector_store(
 def test_a_key_that_is_missing(refusal: Callable[..., str], pgvector_credentials: dict[str, Any]) -> None:
     said = refusal({**pgvector_credentials, LLM: block("openai", model="m")})
     assert said == f"{LLM}: config.api_key is missing; the provider openai needs it."
+
+
+def test_a_deployment_that_is_not_named(refusal: Callable[..., str], pgvector_credentials: dict[str, Any]) -> None:
+    azure = {"api_key": "canary", "azure_endpoint": "https://x.openai.azure.com", "api_version": "2024-10-21"}
+    said = refusal({**pgvector_credentials, LLM: block("azure_openai", azure_kwargs=azure)})
+    assert said.startswith(f"{LLM}: config.azure_kwargs.azure_deployment is missing; the provider azure_openai needs")
 
 
 def test_a_package_that_is_missing(refusal: Callable[..., str], pgvector_credentials: dict[str, Any]) -> None:

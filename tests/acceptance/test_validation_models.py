@@ -129,8 +129,23 @@ def test_a_deployment_that_azure_does_not_have(
     refusal: Callable[..., str], pgvector_credentials: dict[str, Any], service: ScriptedEndpoint
 ) -> None:
     service.script(failure(404, "DeploymentNotFound"))
-    said = refusal({**pgvector_credentials, LLM: at(service.base_url)})
+    azure = {"api_key": "canary", "azure_endpoint": service.base_url, "api_version": "2024-10-21"}
+    said = refusal({**pgvector_credentials, LLM: block("azure_openai", model="gpt", azure_kwargs=azure)})
     assert said.startswith(f"{LLM}: Azure has no deployment of this name (NotFoundError, HTTP 404).")
+    assert service.paths[0].startswith("/openai/deployments/gpt/chat/completions")
+
+
+def test_a_host_of_a_model_that_is_not_there(refusal: Callable[..., str], pgvector_credentials: dict[str, Any]) -> None:
+    said = refusal({**pgvector_credentials, LLM: at("http://model.invalid:8000")})
+    assert said.startswith(f"{LLM}: no host of the name model.invalid is known here. Check its spelling;")
+
+
+def test_a_model_at_localhost(
+    refusal: Callable[..., str], pgvector_credentials: dict[str, Any], closed_port: int
+) -> None:
+    said = refusal({**pgvector_credentials, EMBEDDER: at(f"http://localhost:{closed_port}")})
+    assert said.startswith(f"{EMBEDDER}: nothing listens at localhost:{closed_port}: the connection was refused.")
+    assert "Inside a container, localhost is the plugin itself: write the name of the service instead." in said
 
 
 def test_an_empty_quota(
