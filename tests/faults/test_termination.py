@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from playground.stand_in_model import StandInModel
 from tests.faults.conftest import Site
-from tests.faults.ledger import Ledger, wait_until
+from tests.faults.ledger import DEADLINE_S, Ledger, wait_until
 from tests.plugin import TRIES, Plugin
 
 
@@ -29,6 +29,21 @@ def answered_before_the_end(plugin: Plugin, model: StandInModel) -> bool:
     wait_until(lambda: model.control.counts["embeddings"] > asked)
     assert plugin.process.terminate() == 0
     return answer.exception(0) is None and answer.result(0).status == "SUCCESS"
+
+
+def test_every_call_whose_outcome_was_logged_before_the_end_is_answered(site: Site[Ledger]) -> None:
+    """The line about a call stands before its answer."""
+    plugin = site.start()
+    plugin.drain("alice")
+
+    def said() -> int:
+        return sum(line.message.startswith("GetAllMemories ") for line in plugin.process.logs)
+
+    before = said()
+    answers = [plugin.submit("get_all_memories", user_id="alice") for _ in range(40)]
+    wait_until(lambda: any(answer.done() for answer in answers), every_s=0.001)
+    assert plugin.process.terminate() == 0
+    assert sum(answer.exception(DEADLINE_S) is None for answer in answers) == said() - before > 0
 
 
 def test_a_busy_process_does_not_wait_for_its_model_and_loses_nothing(

@@ -48,7 +48,9 @@ class BatchedOutput(io.TextIOBase):
         return len(text)
 
     def flush(self) -> None:
-        """Nothing: what was written is on its way."""
+        """Nothing: what was written is on its way, and at the latest the end of the process sends it (``install``; for
+        SIGTERM and SIGINT ``main``).
+        """
 
     def send(self) -> None:
         """Pass on what waits, now."""
