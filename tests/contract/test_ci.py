@@ -32,7 +32,7 @@ def _commands(workflow: Path) -> list[str]:
 
 def _targets() -> set[str]:
     """What the Makefile makes: its phony targets that have a rule."""
-    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8").replace("\\\n", " ")
     [phony] = re.findall(r"^\.PHONY:(.*)$", makefile, re.MULTILINE)
     return {target for target in phony.split() if re.search(rf"^{target}:", makefile, re.MULTILINE)}
 
