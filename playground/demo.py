@@ -22,7 +22,6 @@ from typing import Any, Final
 
 import psycopg
 from rich.console import Console
-from rich.terminal_theme import DEFAULT_TERMINAL_THEME, SVG_EXPORT_THEME, TerminalTheme
 
 from playground.credentials import credential_set, pgvector_block
 from playground.dify_host import PluginProcess
@@ -30,7 +29,7 @@ from playground.endpoint import EndpointError, local_endpoint, real_endpoint
 from playground.invocation import PluginDied
 from playground.neo4j_server import running_graph
 from playground.postgres import Database, PostgresError, PostgresServer
-from playground.terminal import Terminal, shown_path
+from playground.terminal import RECORDED, Terminal, shown_path
 from playground.tour import Tour, TourFailed
 
 _ROOT: Final = Path(__file__).resolve().parent.parent
@@ -58,8 +57,7 @@ def main() -> int:
         console.print(str(error) or type(error).__name__, markup=False, highlight=False)
         return 1
     if options.record is not None:
-        for picture, theme in (options.record, SVG_EXPORT_THEME), (_light(options.record), DEFAULT_TERMINAL_THEME):
-            picture.write_text(_picture(console, theme), encoding="utf-8")
+        options.record.write_text(_picture(console), encoding="utf-8")
     return 0
 
 
@@ -69,7 +67,7 @@ def _options() -> argparse.Namespace:
         "--record",
         type=Path,
         metavar="FILE.svg",
-        help="also save what is shown as pictures: FILE.svg, and FILE-light.svg for light pages",
+        help="also save what is shown as a picture",
     )
     parser.add_argument("--data", type=Path, default=_DATA, metavar="FOLDER", help="where memories are kept")
     parser.add_argument("--stand-in", action="store_true", help="fetch no embedding model")
@@ -126,15 +124,9 @@ def _graph(terminal: Terminal) -> dict[str, str]:
     return {"local_graph_db_json_secret": json.dumps(graph.block)}
 
 
-def _light(path: Path) -> Path:
-    return path.with_stem(f"{path.stem}-light")
-
-
-def _picture(console: Console, theme: TerminalTheme) -> str:
+def _picture(console: Console) -> str:
     """What was shown, as SVG; without rich's web fonts, so that whoever looks at it fetches nothing from elsewhere."""
-    return re.sub(
-        r"@font-face\s*{.*?}\s*", "", console.export_svg(title="make demo", theme=theme, clear=False), flags=re.DOTALL
-    )
+    return re.sub(r"@font-face\s*{.*?}\s*", "", console.export_svg(title="make demo", theme=RECORDED), flags=re.DOTALL)
 
 
 if __name__ == "__main__":

@@ -17,11 +17,21 @@ from rich.live import Live
 from rich.markup import escape
 from rich.padding import Padding
 from rich.table import Table
+from rich.terminal_theme import TerminalTheme
 from rich.text import Text
 
 _ID: Final = re.compile(r"\b([0-9a-f]{8})-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}\b")
 _BAR_CELLS: Final = 20
 _INDENTED: Final = (0, 0, 0, 2)
+# Of a recording: background, text, and the eight colours of terminals; rich's own theme makes headings hard to read.
+RECORDED: Final = TerminalTheme(
+    (13, 17, 23),
+    (230, 237, 243),
+    [
+        *((72, 79, 88), (255, 123, 114), (63, 185, 80), (210, 153, 34)),
+        *((88, 166, 255), (188, 140, 255), (57, 197, 207), (177, 186, 196)),
+    ],
+)
 
 
 class Terminal:
