@@ -10,7 +10,7 @@ TYPED := main.py utils tools provider playground scripts release
 VERSION = $(shell sed -n 's/^version: *//p' manifest.yaml)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo neo4j test test-long soak lint format translations workflows bench model-quality package \
+.PHONY: help demo neo4j test test-long test-servers soak lint format translations workflows bench model-quality package \
 	offline-package clean
 
 help:
@@ -18,6 +18,7 @@ help:
 	@echo "make neo4j      a Neo4j for the demo's relations; needs a JDK (17 or newer) and Maven, fetches 128 MB once"
 	@echo "make test       format, lint, types, tests and the package; what CI runs"
 	@echo "make test-long  the tests that take minutes: crash loops, large tables"
+	@echo "make test-servers  the store suite against real servers: fetches them once (700 MB), takes half an hour"
 	@echo "make soak       half an hour of mixed load, swaps and outages: does anything grow? MINUTES=n for another length"
 	@echo "make lint       format, lint and types only"
 	@echo "make format     rewrite the code as the formatter wants it"
@@ -71,6 +72,11 @@ test: lint
 
 test-long: $(VENV)/dev-installed
 	$(PY) -m pytest -m long
+
+# The servers have an environment of their own beside the one for development: see tests/servers/fetch.py.
+test-servers: $(VENV)/dev-installed
+	$(PY) -m tests.servers.fetch
+	tests/servers/.fetched/venv/bin/python -m pytest --servers tests/contract/stores
 
 soak: $(VENV)/dev-installed
 	$(PY) -m benchmarks.soak $(if $(MINUTES),--minutes $(MINUTES))

@@ -31,6 +31,10 @@ os.environ["GRPC_ENABLE_FORK_SUPPORT"] = "0"
 _NEO4J = pytest.StashKey[SharedNeo4j]()
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--servers", action="store_true", help="run the store suite against the servers of tests/servers")
+
+
 def pytest_configure(config: pytest.Config) -> None:
     """SIGTERM ends a run as Ctrl-C does: with its fixtures torn down, so that no server stays behind.
 

@@ -16,7 +16,7 @@ ROOT = Path(__file__).resolve().parents[2]
 PACKED = ("main.py", "provider", "tools", "utils")
 # Whoever uses FAISS or a store that speaks gRPC installs its package (``utils/mem0/packages.py``); only what serves
 # that one imports it.
-WITH_A_STORE = {"faiss", "grpc", "numpy"}
+WITH_A_STORE = {"faiss", "grpc", "numpy", "opensearchpy", "pymilvus", "redis", "valkey"}
 
 
 def imported() -> set[str]:

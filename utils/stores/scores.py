@@ -78,7 +78,7 @@ SCALES: Final[Mapping[str, Mapping[str, Scale]]] = {
     "elasticsearch": {"": HALVED},
     "mongodb": {"": HALVED},
     "neptune": {"": SQUARED_DISTANCE},
-    "opensearch": {"": RECIPROCAL},  # of the nmslib engine, which mem0 asks for
+    "opensearch": {"": HALVED},  # the adapter's own, whatever the index's engine
     "oracledb": {"": COSINE, "cosine": COSINE, "dot": DOT, "euclidean": L2, "euclidean_squared": SQUARED_L2},
     "pinecone": {"": COSINE, "cosine": COSINE, "dotproduct": DOT, "hybrid": DOT},  # its sparse half is never asked
     "redis": {"": COSINE},

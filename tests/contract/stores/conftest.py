@@ -1,4 +1,5 @@
-"""The stores that run here without a server of their own, opened once and shared by the tests of this folder.
+"""The stores of the tests of this folder, opened once and shared: those that run here without a server of their own, or
+with ``--servers`` (``make test-servers``) those that ``tests/servers`` has fetched.
 
 Sharing is the point: every test uses users of its own among the rows of all others.
 """
@@ -6,6 +7,7 @@ Sharing is the point: every test uses users of its own among the rows of all oth
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -16,6 +18,7 @@ import pytest_asyncio
 
 from playground.postgres import Database, PostgresServer
 from tests.contract.stores.rows import DIMS
+from tests.servers.engines import ENGINES, startable
 from tests.transaction_pooler import TransactionPooler
 from utils.aio.blocking import ThreadPool, use_pool
 from utils.config import pgvector as pgvector_config
@@ -94,18 +97,72 @@ def make_store(kind: str, folder: Path, database: Callable[[], Database]) -> Sto
     return embedded_store(kind, folder)
 
 
-@pytest.fixture(scope="session", params=KINDS)
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    of_its_own = any("kind" in mark.args[0] for mark in metafunc.definition.iter_markers("parametrize"))
+    if "kind" in metafunc.fixturenames and not of_its_own:
+        kinds = startable() if metafunc.config.getoption("--servers") else KINDS
+        metafunc.parametrize("kind", kinds, indirect=True, scope="session")
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Without ``--servers`` there are none."""
+    return True if collection_path.name == "test_servers.py" and not config.getoption("--servers") else None
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """With ``--servers`` only what runs against them."""
+    if config.getoption("--servers"):
+        items[:] = [item for item in items if engine_of(item.nodeid) is not None]
+
+
+def engine_of(nodeid: str) -> str | None:
+    """The server a test runs against, by its id, which begins with the store's kind."""
+    given = nodeid.partition("[")[2]
+    return next((name for name in ENGINES if given.startswith((f"{name}-", f"{name}]"))), None)
+
+
+def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
+    """Which servers the suite has run against, and how it went."""
+    if not config.getoption("--servers"):
+        return
+    counts: Counter[tuple[str, str]] = Counter()
+    for outcome in ("passed", "failed", "error"):
+        reports = terminalreporter.stats.get(outcome, [])
+        counts.update((name, outcome) for report in reports if (name := engine_of(report.nodeid)) is not None)
+    terminalreporter.section("servers")
+    for name, engine in ENGINES.items():
+        tally = ", ".join(
+            f"{counts[name, each]} {each}" for each in ("passed", "failed", "error") if counts[name, each]
+        )
+        why = "not fetched: needs Java 17 or newer, and Maven" if name not in startable() else "not run"
+        terminalreporter.write_line(f"{name:22} {engine.server:32} {tally or why}")
+
+
+@pytest.fixture(scope="session")
 def kind(request: pytest.FixtureRequest) -> str:
     return str(request.param)
+
+
+@pytest.fixture(scope="session")
+def server_config(kind: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, dict[str, Any]]]:
+    """The provider and the configuration of the server ``kind``, which runs for as long as its tests do."""
+    engine = ENGINES[kind]
+    with engine.start(tmp_path_factory.mktemp(kind)) as config:
+        dims = {"embedding_model_dims": DIMS} if engine.takes_dims else {}
+        yield engine.provider, {"collection_name": "memories", **dims, **config}
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
 async def store(
     kind: str, tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest
 ) -> AsyncIterator[Store]:
-    folder = tmp_path_factory.mktemp(kind)
-    database = "pooled_database" if kind == "pgvector-pooled" else "stores_database"
-    async with opened(make_store(kind, folder, lambda: request.getfixturevalue(database))) as opened_store:
+    if kind in ENGINES:
+        provider, config = request.getfixturevalue("server_config")
+        made: Store = Mem0Store(provider, config)
+    else:
+        database = "pooled_database" if kind == "pgvector-pooled" else "stores_database"
+        made = make_store(kind, tmp_path_factory.mktemp(kind), lambda: request.getfixturevalue(database))
+    async with opened(made) as opened_store:
         yield opened_store
 
 

@@ -33,16 +33,15 @@ async def test_a_store_that_ignores_the_owner_leaks_nothing_and_still_fills_top_
 
 
 async def test_owners_that_differ_in_letter_case_are_two() -> None:
-    async with opened(over(AwkwardStore(ignores_case=True), "redis")) as store:
+    async with opened(over(AwkwardStore(ignores_case=True), "oracledb")) as store:
         await store.insert([memory("Alice", "big"), memory("alice", "small")], [QUERY, at_cosine(0.5)])
         assert [row.text for row in await store.search(QUERY, ALICE, 1)] == ["small"]
         assert [row.text for row in (await store.page(Owner("Alice"), 5))[0]] == ["big"]
 
 
-@pytest.mark.parametrize("provider", ["mongodb", "opensearch"])
-async def test_a_search_that_cuts_before_it_filters_is_asked_for_more(provider: str) -> None:
+async def test_a_search_that_cuts_before_it_filters_is_asked_for_more() -> None:
     awkward = AwkwardStore(cuts_before_filtering=True)
-    async with opened(over(awkward, provider)) as store:
+    async with opened(over(awkward, "mongodb")) as store:
         await store.insert([memory("bob") for _ in range(300)], [QUERY] * 300)
         await store.insert([memory("alice", str(number)) for number in range(4)], [at_cosine(0.1)] * 4)
         assert len(await store.search(QUERY, ALICE, 3)) == 3
@@ -51,9 +50,9 @@ async def test_a_search_that_cuts_before_it_filters_is_asked_for_more(provider: 
         assert max(awkward.asked) < 10_000
 
 
-async def test_a_store_that_lists_ten_at_a_time_is_emptied_all_the_same() -> None:
-    async with opened(over(AwkwardStore(answers=10, raises_key_error=True), "valkey")) as store:
-        await store.insert([memory("alice") for _ in range(95)], spread(95))
+async def test_a_store_that_lists_a_thousand_at_a_time_is_emptied_all_the_same() -> None:
+    async with opened(over(AwkwardStore(answers=1000), "s3_vectors")) as store:
+        await store.insert([memory("alice") for _ in range(2095)], spread(2095))
         await store.insert([memory("bob")], [QUERY])
         with pytest.raises(CannotList):
             await store.page(ALICE, 5)
@@ -61,12 +60,14 @@ async def test_a_store_that_lists_ten_at_a_time_is_emptied_all_the_same() -> Non
         while batch := await store.scan(ALICE, None, 500):
             await store.delete([row.id for row in batch])
             deleted += len(batch)
-        assert deleted == 95
+        assert deleted == 2095
         assert await store.page(ALICE, 5) == ([], 0)
         assert (await store.page(BOB, 5))[1] == 1
 
 
-@pytest.mark.parametrize(("provider", "seconds"), [("elasticsearch", 1.0), ("opensearch", 10.0), ("oracledb", 0.0)])
+@pytest.mark.parametrize(
+    ("provider", "seconds"), [("azure_ai_search", 5.0), ("upstash_vector", 10.0), ("oracledb", 0.0)]
+)
 async def test_a_store_says_how_long_it_shows_what_was_deleted(provider: str, seconds: float) -> None:
     async with opened(over(AwkwardStore(late_listings=2 if seconds else 0), provider)) as store:
         assert store.visible_after_s == seconds
@@ -89,7 +90,7 @@ async def test_what_cannot_list_refuses_to(provider: str) -> None:
             assert refusal.value.params["provider"] == provider
 
 
-@pytest.mark.parametrize("provider", ["pinecone", "turbopuffer", "valkey"])
+@pytest.mark.parametrize("provider", ["pinecone", "turbopuffer"])
 async def test_an_empty_listing_is_not_believed_while_a_search_finds_rows(provider: str) -> None:
     awkward = AwkwardStore(hides_listing=True)
     awkward.client = type("Client", (), {"namespaces": lambda self: ["one"]})()  # type: ignore[attr-defined]
@@ -101,7 +102,7 @@ async def test_an_empty_listing_is_not_believed_while_a_search_finds_rows(provid
         assert await store.scan(BOB, None, 5) == []
 
 
-@pytest.mark.parametrize("provider", ["mongodb", "opensearch", "pinecone", "elasticsearch"])
+@pytest.mark.parametrize("provider", ["mongodb", "pinecone"])
 async def test_an_outage_hidden_as_an_empty_answer_is_an_error(provider: str) -> None:
     awkward = AwkwardStore()
     async with opened(over(awkward, provider)) as store:
@@ -126,7 +127,7 @@ async def test_an_insert_that_failed_quietly_is_an_error() -> None:
             await store.insert([memory("alice")], [QUERY])
 
 
-@pytest.mark.parametrize("provider", ["elasticsearch", "opensearch", "mongodb"])
+@pytest.mark.parametrize("provider", ["mongodb"])
 async def test_a_key_that_disappears_is_gone_where_updates_merge(provider: str) -> None:
     async with opened(over(AwkwardStore(merges=True), provider)) as store:
         row = memory("alice", gone=1, nested={"a": 1, "gone": {"x": 2}})
@@ -142,7 +143,7 @@ async def test_a_key_that_disappears_is_gone_where_updates_merge(provider: str) 
         assert await store.search(QUERY, ALICE, 5, condition) == []
 
 
-@pytest.mark.parametrize("provider", ["redis", "valkey", "azure_ai_search"])
+@pytest.mark.parametrize("provider", ["azure_ai_search"])
 @pytest.mark.parametrize("text", ["a ```x``` b", "````", "`\u2060``", "plain ` tick", "```\u2060```"])
 async def test_fences_in_a_text_do_not_break_reading(provider: str, text: str) -> None:
     async with opened(over(AwkwardStore(breaks_on_fences=True), provider)) as store:
@@ -150,6 +151,11 @@ async def test_fences_in_a_text_do_not_break_reading(provider: str, text: str) -
         await store.insert([row], [QUERY])
         assert await store.get(row.id) == row
         assert [found.payload for found in await store.search(QUERY, ALICE, 5)] == [row.payload]
+
+
+async def test_an_unknown_id_that_raises_is_none() -> None:
+    async with opened(over(AwkwardStore(raises_key_error=True), "databricks")) as store:
+        assert await store.get(new_id()) is None
 
 
 async def test_another_row_than_asked_for_is_none() -> None:
@@ -213,7 +219,7 @@ async def test_what_a_client_raises_is_told_by_its_kind_and_not_by_its_text(faul
 
 async def test_a_row_that_is_gone_already_is_deleted() -> None:
     awkward = AwkwardStore(down=HttpError(404))
-    async with opened(over(awkward, "elasticsearch")) as store:
+    async with opened(over(awkward, "oracledb")) as store:
         await store.delete([new_id()])
 
 

@@ -37,26 +37,28 @@ class Deleting(handlers.DeleteAllHandler):
 
 
 @pytest.mark.parametrize(
-    ("provider", "awkward"),
+    ("provider", "awkward", "count"),
     [
-        ("valkey", AwkwardStore(answers=10, raises_key_error=True)),
-        ("opensearch", AwkwardStore(late_listings=3)),
-        ("oracledb", AwkwardStore()),
+        ("s3_vectors", AwkwardStore(answers=1000), 2095),
+        ("pinecone", AwkwardStore(late_listings=3), 95),
+        ("oracledb", AwkwardStore(), 95),
     ],
 )
-async def test_all_of_a_users_memories_go_and_nobody_elses(provider: str, awkward: AwkwardStore) -> None:
+async def test_all_of_a_users_memories_go_and_nobody_elses(provider: str, awkward: AwkwardStore, count: int) -> None:
     store = Mem0Store(provider, {"embedding_model_dims": DIMS}, build=lambda client: awkward)
     async with opened(store):
-        await store.insert([memory("alice") for _ in range(95)], spread(95))
+        await store.insert([memory("alice") for _ in range(count)], spread(count))
         await store.insert([memory("bob")], [QUERY])
         deleting = Deleting(store)
         await deleting.run("alice")
-        assert len(deleting.recorded) == 95
+        assert len(deleting.recorded) == count
         assert await store.page(Owner("alice"), 5) == ([], 0)
         assert (await store.page(Owner("bob"), 5))[1] == 1
 
 
-@pytest.mark.parametrize(("provider", "waits_s"), [("opensearch", 30.0), ("elasticsearch", 3.0), ("oracledb", 3.0)])
+@pytest.mark.parametrize(
+    ("provider", "waits_s"), [("upstash_vector", 30.0), ("azure_ai_search", 15.0), ("oracledb", 3.0)]
+)
 async def test_deletions_that_stay_visible_are_waited_for_as_long_as_the_store_says(
     provider: str, waits_s: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -37,7 +37,7 @@ def squared_l2(cosine: float) -> float:
         ("mongodb", {}, lambda cosine: (1 + cosine) / 2),
         ("upstash_vector", {}, lambda cosine: (1 + cosine) / 2),
         ("neptune", {}, squared_l2),
-        ("opensearch", {}, lambda cosine: 1 / (2 - cosine)),
+        ("opensearch", {}, lambda cosine: (1 + cosine) / 2),
         ("oracledb", {}, lambda cosine: max(0.0, cosine)),
         ("oracledb", {"distance_metric": "EUCLIDEAN"}, lambda cosine: 1 / (1 + math.sqrt(squared_l2(cosine)))),
         ("pinecone", {"metric": "cosine"}, lambda cosine: cosine),

@@ -11,6 +11,8 @@ from utils.stores.mem0.chroma import Chroma
 from utils.stores.mem0.faiss import Faiss
 from utils.stores.mem0.milvus import Milvus
 from utils.stores.mem0.qdrant import Qdrant
+from utils.stores.mem0.redis import Redis, Valkey
+from utils.stores.mem0.search_engines import Elasticsearch, Opensearch
 
 ADAPTERS: Final[Mapping[str, type[StoreAdapter]]] = {
     "qdrant": Qdrant,
@@ -20,18 +22,18 @@ ADAPTERS: Final[Mapping[str, type[StoreAdapter]]] = {
     "azure_ai_search": servers.AzureAiSearch,
     "azure_mysql": servers.AzureMysql,
     "baidu": servers.Baidu,
-    "elasticsearch": servers.Elasticsearch,
+    "elasticsearch": Elasticsearch,
     "mongodb": servers.Mongodb,
     "neptune": servers.Neptune,
-    "opensearch": servers.Opensearch,
+    "opensearch": Opensearch,
     "oracledb": servers.Oracledb,
     "pinecone": servers.Pinecone,
-    "redis": servers.Redis,
+    "redis": Redis,
     "s3_vectors": servers.S3Vectors,
     "supabase": servers.Supabase,
     "turbopuffer": servers.Turbopuffer,
     "upstash_vector": servers.UpstashVector,
-    "valkey": servers.Valkey,
+    "valkey": Valkey,
 }
 
 

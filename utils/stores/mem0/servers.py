@@ -19,16 +19,6 @@ class _InfoTellsLife(StoreAdapter):
         return bool(self.store.col_info())
 
 
-class _NamedInfoTellsLife(StoreAdapter):
-    """The same where ``col_info`` wants the name."""
-
-    hides_outages = True
-
-    def is_alive(self) -> bool:
-        """Ask for the collection's description."""
-        return bool(self.store.col_info(self.store.collection_name))
-
-
 class AzureAiSearch(StoreAdapter):
     """Azure AI Search indexes within seconds of a change."""
 
@@ -43,15 +33,6 @@ class AzureMysql(StoreAdapter):
 
 class Baidu(StoreAdapter):
     """Its scores are not turned into cosines."""
-
-
-class Elasticsearch(_NamedInfoTellsLife):
-    """What is written is found after its refresh interval of one second, with which mem0 makes the index."""
-
-    search_cap = 10_000
-    list_cap = 10_000
-    merges = True
-    visible_after_s = 1.0
 
 
 class Mongodb(_InfoTellsLife):
@@ -71,16 +52,6 @@ class Neptune(StoreAdapter):
     quiet_inserts = True
 
 
-class Opensearch(_NamedInfoTellsLife):
-    """What is written is found after its refresh interval of ten seconds, with which mem0 makes the index."""
-
-    search_cap = 10_000
-    list_cap = 10_000
-    post_filters = True
-    merges = True
-    visible_after_s = 10.0
-
-
 class Oracledb(StoreAdapter):
     """The most ordinary one."""
 
@@ -92,15 +63,6 @@ class Pinecone(_InfoTellsLife):
     list_cap = 10_000
     packs = "nested"
     visible_after_s = 10.0
-
-
-class Redis(StoreAdapter):
-    """Redis with its query engine."""
-
-    search_cap = 10_000
-    list_cap = 10_000
-    breaks_on_fences = True
-    not_in_ids = ","
 
 
 class S3Vectors(StoreAdapter):
@@ -142,13 +104,3 @@ class UpstashVector(StoreAdapter):
     nested_query = True
     not_in_ids = '"\\'
     visible_after_s = 10.0
-
-
-class Valkey(_InfoTellsLife):
-    """It answers at most ten rows, to a search as to a listing."""
-
-    search_cap = 10
-    list_cap = 10
-    breaks_on_fences = True
-    missing_is_key_error = True
-    not_in_ids = ","
