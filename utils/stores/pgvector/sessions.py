@@ -22,12 +22,14 @@ import psycopg
 from psycopg import sql
 from psycopg.adapt import AdaptersMap
 
+from utils.config import dsn
 from utils.errors import Overloaded, PluginError
 from utils.stores.errors import CLOSED, connection_error, database_error, unavailable
 from utils.stores.pgvector.refusal import ADMITTED, TOO_MANY_CONNECTIONS, refusal_code
 from utils.stores.pgvector.statements import Statement
 from utils.stores.pgvector.vector import Vector, VectorBinaryDumper, VectorTextDumper
 
+_UNANSWERED_MS: Final = "20000"  # what was sent and is not acknowledged for so long ends the connection (Linux)
 _SET: Final = "SELECT set_config(%s, %s, %s)"  # name, value, whether it ends with the transaction
 _SET_LOCAL: Final = sql.SQL("SELECT set_config({}, {}, true);")
 _REFUSED_FOR_S: Final = 1.0  # how long what a server refused connections with holds for further failures
@@ -126,7 +128,9 @@ class Login:
         adapters = AdaptersMap(psycopg.adapters)
         adapters.register_dumper(Vector, VectorTextDumper)
         adapters.register_dumper(Vector, VectorBinaryDumper)  # the last one is the first choice
-        self.conninfo = conninfo
+        # Keep-alives ask idle connections only: one cut in the middle of a call would be waited for for a quarter of an
+        # hour.
+        self.conninfo = dsn.write({"tcp_user_timeout": _UNANSWERED_MS, **dsn.parameters_of(conninfo)})
         self.arguments: dict[str, Any] = {"autocommit": True, "context": adapters, "client_encoding": "utf8"}
         self._succeeded = False
         self._closed = False
