@@ -25,6 +25,7 @@ ROOMS: Final = (
     "utils.results",
     "utils.params",
     "utils.runtime",
+    "utils.legacy",
     "utils.extraction",
     "utils.forgetting",
     "utils.memory",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING, Final
 
 from utils.errors import NotFound
@@ -35,6 +35,7 @@ class Extraction:
         worker: carries out the writes of their vector store.
         wake: makes the worker look for chunks.
         places: how many users the process extracts at once, whoever asked for it.
+        checkpoints_known: returns when all checkpoints are there that were ever recorded (``legacy``).
     """
 
     def __init__(
@@ -44,11 +45,13 @@ class Extraction:
         worker: Worker,
         wake: Callable[[], None],
         places: asyncio.Semaphore,
+        checkpoints_known: Callable[[], Awaitable[None]],
     ) -> None:
         self.settings = settings
         self._state = state
         self._scope = worker.scope
-        handlers = {EXTRACT: ExtractionTask(settings, state, worker, wake, places)}
+        self._checkpoints_known = checkpoints_known
+        handlers = {EXTRACT: ExtractionTask(settings, state, worker, wake, places, checkpoints_known)}
         self._runner = TaskRunner(state, worker.scope, settings.identity.client, handlers, settings.log_level)
 
     def open(self) -> None:
@@ -117,6 +120,7 @@ class Extraction:
         Raises:
             NotFound: there is none.
         """
+        await self._checkpoints_known()
         if app_id is None:
             app_id = await self._state.read(lambda conn: checkpoints.newest_app(conn, self._scope, user_id))
         if app_id is not None:

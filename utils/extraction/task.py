@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from itertools import batched
 from typing import TYPE_CHECKING, Any, Final
 
@@ -47,6 +47,7 @@ class ExtractionTask:
         worker: carries out the chunks.
         wake: makes the worker look for chunks.
         places: how many users of all tasks of the process are extracted at once.
+        checkpoints_known: returns when all checkpoints are there that were ever recorded (``legacy``).
         clock: monotonic seconds.
     """
 
@@ -57,6 +58,7 @@ class ExtractionTask:
         worker: Worker,
         wake: Callable[[], None],
         places: asyncio.Semaphore,
+        checkpoints_known: Callable[[], Awaitable[None]],
         clock: Callable[[], float] = now_s,
     ) -> None:
         self._settings = settings
@@ -64,6 +66,7 @@ class ExtractionTask:
         self._worker = worker
         self._wake = wake
         self._places = places
+        self._checkpoints_known = checkpoints_known
         self._clock = clock
 
     async def __call__(self, task: Task, held: TaskLease) -> None:
@@ -77,6 +80,7 @@ class ExtractionTask:
         if key is None:
             raise CredentialError("error_task_key")
         stop_at = self._clock() + task.budget_left_s
+        await self._checkpoints_known()
         waiting = await self._state.read(lambda conn: tasks.waiting_users(conn, task.id))
         await self._want(request, [user_id for _, user_id in waiting])
         async with DifyApi(request.base_url, key) as api:

@@ -7,7 +7,7 @@ entry in the history; cut off anywhere and begun again, the write counts none tw
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
@@ -73,18 +73,27 @@ class ForgetHandler:
     Args:
         store: where the memories are.
         state: where recalls, history, checkpoints and leases are.
+        recalls_known: returns when all recalls are there that were ever recorded (``legacy``).
         graph: learns of it, if there is one, and looks for what other programs have deleted.
     """
 
     version = VERSION
 
-    def __init__(self, store: Store, state: StateStore, graph: Graph | None = None) -> None:
+    def __init__(
+        self,
+        store: Store,
+        state: StateStore,
+        recalls_known: Callable[[], Awaitable[None]],
+        graph: Graph | None = None,
+    ) -> None:
         self._store = store
         self._state = state
+        self._recalls_known = recalls_known
         self._graph = graph
 
     async def __call__(self, write: Write, lease: QueueLease) -> Outcome:
         """See ``Handler``."""
+        await self._recalls_known()
         asked, graph = Forget.from_json(write.payload), self._graph
         run = _Run(self._store, self._state, write, lease, asked)
         cleaned = await run.clean()

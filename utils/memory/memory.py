@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import uuid
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from functools import partial
@@ -63,6 +63,7 @@ class Memory:
         worker: carries out the writes of that vector store; closed by whoever made it.
         recall_log: records what searches of that vector store found; closed by whoever made it.
         more_handlers: of further kinds of writes, by kind.
+        recalls_known: returns when all recalls are there that were ever recorded (``legacy``).
         graph: relations beside the memories, if there is a graph; closed with this object.
     """
 
@@ -74,11 +75,13 @@ class Memory:
         worker: Worker,
         recall_log: RecallLog,
         more_handlers: Mapping[str, Handler],
+        recalls_known: Callable[[], Awaitable[None]],
         graph: Graph | None = None,
     ) -> None:
         self.settings = settings
         self.graph = graph
         self._recall_log = recall_log
+        self._recalls_known = recalls_known
         self._scope = worker.scope
         width = settings.max_concurrent_memory_operations
         self._reads, self._writes = Lane("reads", width), Lane("writes", width)
@@ -232,6 +235,7 @@ class Memory:
         """A place in the read lane, for what walks through all memories of a user: the open store, the state store, and
         the scope of what that keeps.
         """
+        await self._recalls_known()
         async with self._reads.enter():
             await self._store.open()
             yield self._store, self._state, self._scope

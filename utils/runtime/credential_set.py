@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from utils.config.settings import Settings
     from utils.extraction.extraction import Extraction
     from utils.graph.graph import Graph
+    from utils.legacy.state_import import StateImport
     from utils.memory.memory import Memory
     from utils.memory.recall_log import RecallLog
     from utils.queue.worker import Worker
@@ -53,6 +54,7 @@ class Opened(NamedTuple):
 
     memory: Memory
     extraction: Extraction
+    legacy: StateImport
 
 
 class CredentialSet:
@@ -95,12 +97,14 @@ class CredentialSet:
                     self._opened = await self._make()
         await self._opened.memory.open()
         self._opened.extraction.open()
+        self._opened.legacy.start()
         return self._opened
 
     async def _make(self) -> Opened:
         # Imported here: what a call does not need must not delay the plugin's first line.
         from utils.extraction.extraction import Extraction
         from utils.forgetting.handler import Forget, ForgetHandler
+        from utils.legacy.state_import import StateImport
         from utils.memory.memory import Memory
         from utils.memory.recall_log import RecallLog
         from utils.queue.worker import Worker
@@ -120,13 +124,16 @@ class CredentialSet:
             recall_log = await places.recall_logs.acquire((same.state, scope), lambda: RecallLog(state, scope))
             acquired.push_async_callback(places.recall_logs.release, (same.state, scope))
             graph = await self._graph(acquired, store, state, scope)
+            legacy = StateImport(store, state, scope)
+            acquired.push_async_callback(legacy.close)
             self._acquired = acquired.pop_all()
-        more_handlers = {Forget.kind: ForgetHandler(store, state, graph)}
-        memory = Memory(settings, store, state, worker, recall_log, more_handlers, graph)
+        more_handlers = {Forget.kind: ForgetHandler(store, state, legacy.done, graph)}
+        memory = Memory(settings, store, state, worker, recall_log, more_handlers, legacy.done, graph)
         heartbeat = _heartbeat(memory, store, state)
         heartbeat.start()
         self._acquired.callback(heartbeat.stop)
-        return Opened(memory, Extraction(settings, state, worker, memory.wake_chunks, places.extracted_users))
+        extraction = Extraction(settings, state, worker, memory.wake_chunks, places.extracted_users, legacy.done)
+        return Opened(memory, extraction, legacy)
 
     async def _graph(self, acquired: AsyncExitStack, store: Store, state: StateStore, scope: str) -> Graph | None:
         """The graph of the set, which ``Memory`` closes; None when the credentials name none."""

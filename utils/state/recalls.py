@@ -130,6 +130,45 @@ def record(conn: Connection, scope: str, unrecorded: Unrecorded) -> None:
         conn.execute(_UPSERT_POSTGRESQL if conn.dialect.name == "postgresql" else _UPSERT_SQLITE, rows)
 
 
+def _merge(dialect_insert: Any) -> Any:
+    given = ("scope", "user_id", "memory_id", "agent_id", "quality_ema", "recall_count", "last_recalled_at")
+    fresh = dialect_insert(recalls).values({name: bindparam(name) for name in given})
+    there, new = recalls.c, fresh.excluded
+    newer = new.last_recalled_at > there.last_recalled_at
+    return fresh.on_conflict_do_update(
+        index_elements=[there.scope, there.user_id, there.memory_id],
+        set_={
+            "quality_ema": case((newer, new.quality_ema), else_=there.quality_ema),
+            "recall_count": _later(there.recall_count, new.recall_count),
+            "last_recalled_at": _later(there.last_recalled_at, new.last_recalled_at),
+        },
+    )
+
+
+_MERGE_POSTGRESQL: Final = _merge(postgresql.insert)
+_MERGE_SQLITE: Final = _merge(sqlite.insert)
+
+
+def merge(conn: Connection, scope: str, found: Iterable[tuple[str, str, str | None, Recall]]) -> None:
+    """Take over what was recorded elsewhere: ``(user id, memory id, agent id, recall)``. Of two records of a memory the
+    higher count stays, and the average of the later one; sent again it changes nothing.
+    """
+    rows = [
+        {
+            "scope": scope,
+            "user_id": user_id,
+            "memory_id": memory_id,
+            "agent_id": agent_id,
+            "quality_ema": one.quality_ema,
+            "recall_count": one.recall_count,
+            "last_recalled_at": one.last_recalled_at,
+        }
+        for user_id, memory_id, agent_id, one in sorted(found, key=lambda item: item[:2])
+    ]
+    if rows:
+        conn.execute(_MERGE_POSTGRESQL if conn.dialect.name == "postgresql" else _MERGE_SQLITE, rows)
+
+
 _found: Final = (recalls.c.memory_id, recalls.c.quality_ema, recalls.c.recall_count, recalls.c.last_recalled_at)
 _OF_MEMORIES: Final = select(*_found).where(
     recalls.c.scope == bindparam("scope"),

@@ -259,3 +259,11 @@ recalls: Final = Table(
     Column("recall_count", Integer, nullable=False),
     Column("last_recalled_at", Double, nullable=False),
 )
+
+# The stores of memories whose rows of earlier plugins are taken over (``legacy``).
+imports: Final = Table(
+    "imports",
+    metadata,
+    Column("scope", String(64), primary_key=True),
+    Column("done_at", Double, nullable=False),
+)

@@ -250,6 +250,19 @@ class Store(Protocol):
             CannotList: this store cannot list an owner's memories reliably.
         """
 
+    async def internal_rows(self, kinds: Sequence[str], after_id: str | None, limit: int) -> list[Row]:
+        """Rows that earlier plugins kept among the memories, of everybody, in the order of their ids; no read of
+        memories ever answers one.
+
+        Args:
+            kinds: values of ``internal_type``.
+            after_id: the last id of the page before; None: from the start.
+            limit: most rows.
+
+        Returns:
+            Empty only when there are no more, or where the store cannot be asked for them.
+        """
+
     async def insert(self, rows: Sequence[Row], vectors: Sequence[Sequence[float]]) -> None:
         """Store new memories. A row whose id is already there is left as it is."""
 

@@ -414,6 +414,20 @@ async def test_rows_that_earlier_plugins_kept_for_themselves_are_no_memories(sto
     assert await store.get(ids[0]) is not None
 
 
+async def test_rows_of_earlier_plugins_are_read_in_the_order_of_their_ids(store: Store) -> None:
+    """Whoever's they are; the rows of other tests are among them."""
+    mine = someone()
+    rows = [memory(mine, f"{number}", **INTERNAL[number % 2]) for number in range(5)]
+    others = [memory(mine, "task", **INTERNAL[2]), memory(mine, "none", internal_type="checkpoint")]
+    await store.insert([*rows, *others], [QUERY] * 7)
+    found: list[Row] = []
+    while page := await store.internal_rows(("checkpoint", "access_log"), found[-1].id if found else None, 3):
+        assert len(page) <= 3
+        found += page
+    assert [row.id for row in found] == sorted(row.id for row in found)
+    assert [row for row in found if row.user_id == mine] == sorted(rows, key=lambda row: row.id)
+
+
 async def test_expired_memories_are_neither_found_nor_listed_and_still_there(store: Store) -> None:
     alice, today = someone(), datetime.now(UTC).date()
     over = memory(alice, "over", expiration_date=(today - timedelta(days=2)).isoformat())

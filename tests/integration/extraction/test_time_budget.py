@@ -74,6 +74,10 @@ def dify() -> Iterator[StandInDify]:
         yield app
 
 
+async def nothing_earlier() -> None:
+    """Nothing of an earlier plugin's is waited for."""
+
+
 async def extract(
     state: StateStore, settings: Settings, dify: StandInDify, users: list[str], *, budget_s: float, at_once: int = 1
 ) -> tuple[TaskState, list[UserPart], list[str]]:
@@ -85,7 +89,7 @@ async def extract(
     start, end = range_before(date.today(), 1)
     request = ExtractionRequest(APP, dify.base_url, start, end, 20, 64_000, budget_s)
     places = asyncio.Semaphore(at_once)
-    task = ExtractionTask(settings, state, worker, lambda: worker.wake(service), places, clock)
+    task = ExtractionTask(settings, state, worker, lambda: worker.wake(service), places, nothing_earlier, clock)
     runner = TaskRunner(state, SCOPE, fingerprint, {EXTRACT: task}, "INFO")
     key = seal("app-stand-in", settings)
     task_id = f"extract_{len(users)}_{budget_s:g}"

@@ -32,6 +32,10 @@ from utils.stores.protocol import Owner, Row, Store
 SCOPE, MINE = "store-1", "fingerprint-1"
 
 
+async def nothing_earlier() -> None:
+    """Nothing of an earlier plugin's is waited for."""
+
+
 @dataclass
 class Place:
     """A store with its state, a recall log, and a worker that forgets."""
@@ -93,7 +97,7 @@ async def place(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator
         state = StateStore(SqliteLocation(tmp_path / "state.sqlite3"))
     worker, lane = Worker(state, SCOPE), Lane("writes", 4)
     await in_lane(store.open())
-    await worker.serve(Service(MINE, {Forget.kind: ForgetHandler(store, state)}, lane))
+    await worker.serve(Service(MINE, {Forget.kind: ForgetHandler(store, state, nothing_earlier)}, lane))
     yield Place(store, state, RecallLog(state, SCOPE), worker)
     await asyncio.wait_for(worker.close(), 60)
     await store.close()

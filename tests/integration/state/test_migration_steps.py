@@ -54,6 +54,10 @@ INSERT INTO {schema}tasks (id, scope, kind, fingerprint, run_id, status, request
 INSERT INTO {schema}task_users (task_id, place, user_id, status, processed_messages, semantic, notes)
     VALUES ('extract_000000000001', 0, 'cara', 'completed', 7, 2, '{"errors": [], "warnings": []}')
 """,
+    4: """
+INSERT INTO {schema}recalls (scope, user_id, memory_id, agent_id, quality_ema, recall_count, last_recalled_at)
+    VALUES ('store-1', 'cara', 'm-2', 'app', 0.7, 2, 1760000000)
+""",
 }
 
 

@@ -14,13 +14,14 @@ from sqlalchemy import Connection, inspect, select, text, update
 
 from utils.errors import ServiceRejected
 from utils.state import tables
-from utils.state.migrations import step_2_workers, step_3_tasks, step_4_recalls
+from utils.state.migrations import step_2_workers, step_3_tasks, step_4_recalls, step_5_imports
 
 # The step that turns a store of version n+1 into one of version n+2 stands at place n. A released step never changes.
 STEPS: Final[tuple[Callable[[Connection], None], ...]] = (
     step_2_workers.upgrade,
     step_3_tasks.upgrade,
     step_4_recalls.upgrade,
+    step_5_imports.upgrade,
 )
 VERSION: Final = 1 + len(STEPS)
 

@@ -44,6 +44,7 @@ class StoreAdapter:
         search_cap: most rows one search can answer.
         list_cap: most rows one listing can answer.
         lists: a listing shows all of an owner's rows; where not, listing and deleting a user's memories is refused.
+        finds_metadata: a listing can be asked for other keys than the owner's.
         scans: :meth:`scan` can begin after an id.
         post_filters: a search looks at the owner after it has cut off at ``top_k``.
         visible_after_s: seconds for which a listing may still show what was deleted.
@@ -63,6 +64,7 @@ class StoreAdapter:
     search_cap: ClassVar[int] = UNLIMITED
     list_cap: ClassVar[int] = UNLIMITED
     lists: ClassVar[bool] = True
+    finds_metadata: ClassVar[bool] = True
     scans: ClassVar[bool] = False
     post_filters: ClassVar[bool] = False
     visible_after_s: ClassVar[float] = 0.0

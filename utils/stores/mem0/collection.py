@@ -103,6 +103,16 @@ class Collection:
             self._make_sure_it_is_alive()
         return []
 
+    def internal_rows(self, kinds: Sequence[str], after_id: str | None, limit: int) -> list[Row]:
+        """See ``Store.internal_rows``."""
+        if not (self._adapter.lists and self._adapter.finds_metadata):
+            return []
+        found = [self._row(hit) for kind in kinds for hit in self._listed({"internal_type": kind})[0]]
+        if not found:
+            self._make_sure_it_is_alive()
+        rows = {row.id: row for row in found if not is_memory(row.payload)}
+        return [rows[row_id] for row_id in sorted(rows) if after_id is None or row_id > after_id][:limit]
+
     def check(self, dims: int | None) -> None:
         """See ``Store.check``."""
         if dims is not None:
@@ -113,7 +123,7 @@ class Collection:
         if self._adapter.hides_outages:
             self._make_sure_it_is_alive()
         elif self._adapter.lists:
-            self._list(_NOBODY, 1)
+            self._adapter.list_rows(self._filters(_NOBODY), 1)
 
     # -- writing
 
@@ -173,9 +183,6 @@ class Collection:
     def _capped(self, count: int) -> int:
         return min(count, self._adapter.search_cap)
 
-    def _list(self, owner: Owner, asked: int, condition: Condition | None = None) -> list[Any]:
-        return self._adapter.list_rows(self._filters(owner, condition), asked)
-
     def _filters(self, owner: Owner, condition: Condition | None = None) -> dict[str, Any]:
         """The store's filter; a new one each time, some stores change what they are given. The owner always wins."""
         agent = {} if owner.agent_id is None else {"agent_id": owner.agent_id}
@@ -200,13 +207,18 @@ class Collection:
 
     def _listing(self, owner: Owner, condition: Condition | None) -> tuple[list[Row], bool]:
         """The owner's rows as far as the store lists them, and whether that is all."""
+        listed, complete = self._listed(self._filters(owner, condition))
+        return self._owned(owner, listed), complete
+
+    def _listed(self, filters: dict[str, Any]) -> tuple[list[Any], bool]:
+        """What matches ``filters`` as far as the store lists it, and whether that is all."""
         cap = self._adapter.list_cap
         asked = min(_FIRST_LISTING, cap)
-        listed = self._list(owner, asked, condition)
+        listed = self._adapter.list_rows(dict(filters), asked)
         while len(listed) >= asked and asked < cap:
             asked = min(asked * _GROWTH, cap)
-            listed = self._list(owner, asked, condition)
-        return self._owned(owner, listed), len(listed) < asked
+            listed = self._adapter.list_rows(dict(filters), asked)
+        return listed, len(listed) < asked
 
     def _listing_page(self, owner: Owner, after_id: str | None, limit: int) -> list[Row]:
         """A page of :meth:`scan` out of a listing of everything, for a store that cannot begin at an id."""

@@ -37,6 +37,7 @@ _DISTANCE: Final = "vector_distance"
 class Redis(StoreAdapter):
     """Redis with its query engine, or Redis Stack."""
 
+    finds_metadata = False
     search_cap = _MOST_ROWS
     list_cap = _MOST_ROWS
     url_key: ClassVar[str] = "redis_url"

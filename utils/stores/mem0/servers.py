@@ -22,6 +22,7 @@ class _InfoTellsLife(StoreAdapter):
 class AzureAiSearch(StoreAdapter):
     """Azure AI Search indexes within seconds of a change."""
 
+    finds_metadata = False
     breaks_on_fences = True
     quiet_inserts = True
     visible_after_s = 5.0

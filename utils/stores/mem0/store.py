@@ -120,6 +120,10 @@ class Mem0Store:
         """See ``Store.scan``; at constant cost where the adapter ``scans``, else out of a listing of all rows."""
         return await self._call(lambda collection: collection.scan(owner, after_id, limit))
 
+    async def internal_rows(self, kinds: Sequence[str], after_id: str | None, limit: int) -> list[Row]:
+        """See ``Store.internal_rows``; out of a listing by their ``internal_type``."""
+        return await self._call(lambda collection: collection.internal_rows(kinds, after_id, limit))
+
     async def insert(self, rows: Sequence[Row], vectors: Sequence[Sequence[float]]) -> None:
         """See ``Store.insert``."""
         for start in range(0, len(rows), _ROWS_PER_CALL):

@@ -220,6 +220,18 @@ def scan(table: Table, owner: Owner, after_id: str | None, limit: int) -> Statem
     return Statement(text, {**params, "after_id": after_id, "limit": limit}, _IN_ORDER_OF_INDEX)
 
 
+_INTERNAL_ROWS: Final = """
+SELECT t.id::text, t.payload FROM {table} AS t
+WHERE payload ->> 'internal_type' = ANY(%(kinds)s) AND NOT ({memory}){after} ORDER BY t.id LIMIT %(limit)s"""
+
+
+def internal_rows(table: Table, kinds: Sequence[str], after_id: str | None, limit: int) -> Statement:
+    """The next rows that are no memories and of one of ``kinds``, in the order of their ids: ``(id, payload)``."""
+    after = sql.SQL("" if after_id is None else " AND t.id > %(after_id)s::uuid")
+    text = sql.SQL(_INTERNAL_ROWS).format(table=quoted(table.name), memory=sql.SQL(_IS_MEMORY), after=after)
+    return Statement(text, {"kinds": list(kinds), "after_id": after_id, "limit": limit})
+
+
 _USER: Final = "payload ->> 'user_id' = %(user_id)s"
 # The planner cannot take the B-tree on the user id for this form, whatever it believes about the number of rows.
 _USER_BESIDE_INDEX: Final = "payload ->> 'user_id' IS NOT DISTINCT FROM %(user_id)s"

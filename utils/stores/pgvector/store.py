@@ -237,6 +237,14 @@ class PgvectorStore:
                 return rows
             after_id = found[-1][0]  # a whole page of rows whose user_id is no text and only reads like the owner's
 
+    async def internal_rows(self, kinds: Sequence[str], after_id: str | None, limit: int) -> list[Row]:
+        """See ``Store.internal_rows``; no index helps, so it looks at the whole table."""
+        table = await self._collection()
+        if table is None:
+            return []
+        found = await self._execute(self._writes, statements.internal_rows(table, kinds, after_id, limit))
+        return [Row(row_id, payload) for row_id, payload in found]
+
     async def insert(self, rows: Sequence[Row], vectors: Sequence[Sequence[float]]) -> None:
         """Store new rows, up to 500 in one statement; an id that is there is passed over."""
         table = await self._collection(*vectors)
