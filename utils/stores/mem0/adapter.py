@@ -49,8 +49,8 @@ class StoreAdapter:
         post_filters: a search looks at the owner after it has cut off at ``top_k``.
         visible_after_s: seconds for which a listing may still show what was deleted.
         merges: an update keeps the keys that the new payload does not have.
-        packs: metadata the store cannot keep as they are, see ``payloads``: ``nested`` values, or all but texts
-            (``typed``).
+        packs: metadata the store cannot keep as they are, see ``payloads``: ``nested`` values, all but texts
+            (``typed``), or every key that is not mem0's own (``all``).
         breaks_on_fences: three backticks in a stored text make the row unreadable.
         missing_is_key_error: ``get`` of an unknown id raises ``KeyError``.
         quiet_inserts: an insert that failed is only logged.
@@ -69,7 +69,7 @@ class StoreAdapter:
     post_filters: ClassVar[bool] = False
     visible_after_s: ClassVar[float] = 0.0
     merges: ClassVar[bool] = False
-    packs: ClassVar[Literal["nothing", "nested", "typed"]] = "nothing"
+    packs: ClassVar[Literal["nothing", "nested", "typed", "all"]] = "nothing"
     breaks_on_fences: ClassVar[bool] = False
     missing_is_key_error: ClassVar[bool] = False
     quiet_inserts: ClassVar[bool] = False

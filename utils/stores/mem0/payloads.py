@@ -69,7 +69,7 @@ def _pack(payload: dict[str, Any], adapter: StoreAdapter) -> dict[str, Any]:
 def _fits(key: str, value: Any, adapter: StoreAdapter) -> bool:
     if key in _OWN_KEYS:
         return isinstance(value, str)
-    if key == PACK_KEY or not (key.isascii() and key.isidentifier()):
+    if adapter.packs == "all" or key == PACK_KEY or not (key.isascii() and key.isidentifier()):
         return False
     if isinstance(value, str):
         return True
