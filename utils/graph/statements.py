@@ -4,7 +4,7 @@ Names, relations and ids are parameters, always: no text of a user, a model or a
 relationship type and property names are the constants below. Every statement is bounded by the owner's key.
 
 The data: ``(:Mem0Entity {id, owner, agent_id, name, embedding, …})-[:MEM0_RELATION {owner, memory_id, text_hash, name,
-…}]->(…)`` and one ``(:Mem0Owner {id, version})`` for each user, whose version
+…}]->(…)`` and one ``(:Mem0Owner {id, version, indexed})`` for each user, whose version
 changes with every change of the user's edges.
 """
 
@@ -20,9 +20,10 @@ _NEO4J_SCHEMA: Final = (
     "CREATE INDEX mem0_entity_owner IF NOT EXISTS FOR (n:Mem0Entity) ON (n.owner)",
     "CREATE INDEX mem0_relation_memory IF NOT EXISTS FOR ()-[r:MEM0_RELATION]-() ON (r.memory_id)",
 )
-# Of all owners and of vectors of any length: Neo4j before 5.23 wants one length, refuses this, and is asked exactly.
+# Of large owners' entities, and of vectors of any length: Neo4j before 5.23 wants one length, refuses this, and is
+# asked exactly. Those of all others stay out of it: with an index of vectors a change takes thrice as long (measured).
 _NEO4J_VECTOR_INDEX: Final = (
-    "CREATE VECTOR INDEX mem0_entity_embedding IF NOT EXISTS FOR (n:Mem0Entity) ON (n.embedding) "
+    "CREATE VECTOR INDEX mem0_indexed_embedding IF NOT EXISTS FOR (n:Mem0Indexed) ON (n.embedding) "
     "OPTIONS {indexConfig: {`vector.similarity_function`: 'cosine'}}"
 )
 # Memgraph has no IF NOT EXISTS; what is there already is an error that is let pass (``store``). Its edge indexes need
@@ -36,7 +37,10 @@ _MEMGRAPH_SCHEMA: Final = (
     "CREATE EDGE INDEX ON :MEM0_RELATION(memory_id)",
 )
 # Float32 arrays take half the disk of Neo4j's lists of numbers, and exact search half the time (measured).
-_NEO4J_SET_EMBEDDING: Final = "WITH n, entity CALL db.create.setNodeVectorProperty(n, 'embedding', entity.embedding)"
+_NEO4J_SET_EMBEDDING: Final = (
+    "FOREACH (_ IN CASE WHEN $indexed THEN [1] ELSE [] END | SET n:Mem0Indexed) "
+    "WITH n, entity CALL db.create.setNodeVectorProperty(n, 'embedding', entity.embedding)"
+)
 _PLAIN_SET_EMBEDDING: Final = "SET n.embedding = entity.embedding"
 # Of two unit vectors, as a cosine in -1..1. Memgraph has no such function in its core.
 _NEO4J_COSINE: Final = "2.0 * vector.similarity.cosine(e.embedding, $vector) - 1.0"
@@ -79,10 +83,10 @@ class Dialect:
 
     @property
     def index_search(self) -> str:
-        """The same among the ``$candidates`` entities of all owners that the vector index finds nearest. ``near`` tells
-        how many entities of the owner's there were among them, ``$entities`` at most.
+        """The same among the ``$candidates`` entities of large owners that the vector index finds nearest. ``near``
+        tells how many entities of the owner's there were among them, ``$entities`` at most.
         """
-        found = "CALL db.index.vector.queryNodes('mem0_entity_embedding', $candidates, $vector) YIELD node AS e"
+        found = "CALL db.index.vector.queryNodes('mem0_indexed_embedding', $candidates, $vector) YIELD node AS e"
         return f"{found} WITH e WHERE e.owner = $owner {self._nearest}"
 
     @property
@@ -100,7 +104,7 @@ class Dialect:
 
     @property
     def merge_entities(self) -> str:
-        """Parameters: owner, user_id, at, entities."""
+        """Parameters: owner, user_id, at, entities, indexed."""
         return (
             "UNWIND $entities AS entity MERGE (n:Mem0Entity {id: entity.id}) "
             "SET n.owner = $owner, n.user_id = $user_id, n.agent_id = entity.agent_id, n.name = entity.name, "
@@ -130,6 +134,12 @@ DIALECTS: Final = {
     ),
 }
 
+# Whether the owner's entities are in the vector index; from then on they are.
+IS_INDEXED: Final = "MATCH (o:Mem0Owner {id: $owner}) RETURN coalesce(o.indexed, false) AS indexed"
+INDEX_ENTITIES: Final = (
+    "MATCH (o:Mem0Owner {id: $owner}) SET o.indexed = true "
+    "WITH o MATCH (e:Mem0Entity {owner: $owner}) SET e:Mem0Indexed"
+)
 # How many entities the owner has, up to $limit.
 COUNT_ENTITIES: Final = "MATCH (e:Mem0Entity {owner: $owner}) WITH e LIMIT $limit RETURN count(e) AS entities"
 
@@ -145,7 +155,7 @@ VERSION: Final = "MATCH (o:Mem0Owner {id: $owner}) RETURN o.version AS version"
 # only then is the version read. Reading before would let both see the same one.
 LOCK_OWNER: Final = (
     "MERGE (o:Mem0Owner {id: $owner}) SET o.changed_at = $at "
-    "WITH o, o.version AS before SET o.version = $version RETURN before"
+    "WITH o, o.version AS before SET o.version = $version RETURN before, coalesce(o.indexed, false) AS indexed"
 )
 
 REMOVE_EDGES: Final = (

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 _BATCH: Final = 1_000  # edges removed in one transaction when everything of an owner goes
 _NEAR_ENTITIES: Final = 10  # entities whose relations a search answers with
 # Exact search costs 11 us of the server's time for each of the owner's entities, the vector index 45 ms for these
-# candidates, whosever they are (384 dimensions). Those who have few are thus searched exactly.
+# candidates, whosever they are (384 dimensions). Those who have fewer are searched exactly, and stay out of the index.
 _EXACT_ENTITIES: Final = 5_000
 _CANDIDATES: Final = 1_000
 
@@ -112,16 +112,15 @@ class GraphStore:
 
     async def _nearest(self, parameters: Mapping[str, Any]) -> list[dict[str, Any]]:
         """By the vector index where it pays and finds enough of the owner's own; exactly otherwise."""
-        if self._dialect.vector_index is not None and await self._is_large(parameters["owner"]):
+        if self._dialect.vector_index is not None and await self._is_indexed(parameters["owner"]):
             found = await self._index_search(parameters)
             if found and found[0]["near"] == _NEAR_ENTITIES:
                 return found
         return await self._connection.read(self._dialect.search, parameters)
 
-    async def _is_large(self, key: str) -> bool:
-        limit = _EXACT_ENTITIES + 1
-        [counted] = await self._connection.read(statements.COUNT_ENTITIES, {"owner": key, "limit": limit})
-        return bool(counted["entities"] == limit)
+    async def _is_indexed(self, key: str) -> bool:
+        records = await self._connection.read(statements.IS_INDEXED, {"owner": key})
+        return bool(records and records[0]["indexed"])
 
     async def _index_search(self, parameters: Mapping[str, Any]) -> list[dict[str, Any]]:
         """Nothing where there is no index, or it is still being filled."""
@@ -222,14 +221,24 @@ class GraphStore:
 
     async def _changed(self, tx: AsyncManagedTransaction, owner: Owner, change: GraphChange, since: str | None) -> None:
         key = owner_key(self._scope, owner)
-        if await _lock(tx, key, change.at) != since:
+        before, is_indexed = await _lock(tx, key, change.at)
+        if before != since:
             raise _Outdated
         parameters = {"owner": key, "at": change.at}
         left = await fetch(tx, statements.REMOVE_EDGES, {**parameters, "memory_ids": list(change.memory_ids)})
         if change.edges:
-            await fetch(tx, self._dialect.merge_entities, {**parameters, **self._entities(owner, change)})
+            entities = {**self._entities(owner, change), "indexed": is_indexed}
+            await fetch(tx, self._dialect.merge_entities, {**parameters, **entities})
             await fetch(tx, statements.MERGE_EDGES, {**parameters, **self._edges(owner, change)})
         await self._remove_left_alone(tx, key, left)
+        if change.edges and self._dialect.vector_index is not None and not is_indexed:
+            await self._index_if_large(tx, key)
+
+    async def _index_if_large(self, tx: AsyncManagedTransaction, key: str) -> None:
+        limit = _EXACT_ENTITIES + 1
+        [counted] = await fetch(tx, statements.COUNT_ENTITIES, {"owner": key, "limit": limit})
+        if counted["entities"] == limit:
+            await fetch(tx, statements.INDEX_ENTITIES, {"owner": key})
 
     async def _removed_before(self, tx: AsyncManagedTransaction, owner: Owner, seq: int, at: str) -> int:
         key = owner_key(self._scope, owner)
@@ -273,13 +282,13 @@ class GraphStore:
         return entity_key(self._scope, Owner(owner.user_id, edge.agent_id), entity)
 
 
-async def _lock(tx: AsyncManagedTransaction, key: str, at: str) -> str | None:
+async def _lock(tx: AsyncManagedTransaction, key: str, at: str) -> tuple[str | None, bool]:
     """Give the owner's edges another version, with which nobody else changes them until the transaction ends; the
-    version before.
+    version before, and whether the owner's entities are in the vector index.
     """
     parameters = {"owner": key, "at": at, "version": uuid.uuid4().hex}
-    before: str | None = (await fetch(tx, statements.LOCK_OWNER, parameters))[0]["before"]
-    return before
+    [locked] = await fetch(tx, statements.LOCK_OWNER, parameters)
+    return locked["before"], bool(locked["indexed"])
 
 
 def _owned(record: Mapping[str, Any], key: str) -> bool:

@@ -11,8 +11,11 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from neo4j import GraphDatabase
 
+from playground.neo4j_server import Graph
 from tests.integration.graph.changes import DIMENSIONS, Triple, edge, make, setting, text_of, triples, vector_of
+from utils.graph import store as store_module
 from utils.graph.handlers import repair
 from utils.graph.store import GraphChange, GraphStore
 from utils.stores.protocol import Owner, Row
@@ -177,3 +180,31 @@ async def test_vectors_of_another_length_are_not_compared(graph_store: GraphStor
     await make(graph_store, owner, setting([edge("m", ("Ada", "likes", "tea"))]))
     assert await graph_store.search(owner, [1.0] * (DIMENSIONS + 1), 5) == []
     assert len(await graph_store.search(owner, vector_of("tea"), 5)) == 1
+
+
+async def test_a_user_who_becomes_large_is_found_by_the_vector_index(
+    graph_store: GraphStore, neo4j_graph: Graph, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All entities enter the index with the change that makes the user large, later ones at once; and it finds what
+    an exact search finds.
+    """
+    owner = Owner(uuid.uuid4().hex)
+    await make(graph_store, owner, setting([edge(f"m{i}", (f"source {i}", "knows", f"end {i}")) for i in range(30)]))
+    exact = await graph_store.search(owner, vector_of("source 7"), 10)
+    assert _indexed(neo4j_graph, owner) == 0
+    monkeypatch.setattr(store_module, "_EXACT_ENTITIES", 60)
+    await make(graph_store, owner, setting([edge("m0", ("source 0", "knows", "one more"))]))
+    await make(graph_store, owner, setting([edge("m0", ("source 0", "knows", "end 0"))]))
+    assert _indexed(neo4j_graph, owner) == 0  # sixty, not more
+    await make(graph_store, owner, setting([edge("m30", ("source 30", "knows", "end 30"))]))
+    assert _indexed(neo4j_graph, owner) == 62
+    await make(graph_store, owner, setting([edge("m31", ("source 31", "knows", "end 31"))]))
+    assert _indexed(neo4j_graph, owner) == 64
+    await make(graph_store, owner, setting([], gone=["m30", "m31"]))
+    assert await graph_store.search(owner, vector_of("source 7"), 10) == exact
+
+
+def _indexed(graph: Graph, owner: Owner) -> int:
+    query = "MATCH (e:Mem0Indexed {user_id: $user_id}) RETURN count(e)"
+    with GraphDatabase.driver(graph.url, auth=(graph.username, graph.password)) as driver:
+        return int(driver.execute_query(query, user_id=owner.user_id).records[0][0])
