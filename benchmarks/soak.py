@@ -380,6 +380,8 @@ def main() -> None:
     with site() as parts:
         measured, load = soak(parts, asked.minutes)
         left = undone(parts)
+        unforeseen = [line.message for line in parts.process.logs if "failed unexpectedly" in line.message]
+    print(f"{len(unforeseen)} errors nobody foresaw", *unforeseen[-3:], sep="\n")
     if asked.json is not None:
         asked.json.write_text(json.dumps([{"at_s": each.at_s, **each.values} for each in measured]))
     sys.exit(0 if _report(trends(measured[_WARM_UP_MINUTES:]), load.outcome, left) else 1)
