@@ -54,7 +54,7 @@ def _newest_binaries() -> Path:
     return max(installs, key=lambda folder: int(folder.parent.name.removeprefix("pginstall") or 0)).resolve()
 
 
-_BINARIES: Final = _newest_binaries()
+BINARIES: Final = _newest_binaries()
 
 
 class PostgresError(Exception):
@@ -204,7 +204,7 @@ class PostgresServer:
     def _admit_service_user(self) -> None:
         self._cluster.mkdir(mode=0o700, exist_ok=True)
         service_user.give(self._cluster)
-        self._opened_folders.update(service_user.open_way({*self._cluster.parents, *_BINARIES.parents, _BINARIES}))
+        self._opened_folders.update(service_user.open_way({*self._cluster.parents, *BINARIES.parents, BINARIES}))
 
     def _shut_folders(self) -> None:
         """Undo what was opened on the way, unless another such server still needs it."""
@@ -254,7 +254,7 @@ class PostgresServer:
             *(["--no-sync"] if self._settings.get("fsync") == "off" else []),
         ]
         done = subprocess.run(
-            [str(_BINARIES / "initdb"), *arguments],
+            [str(BINARIES / "initdb"), *arguments],
             cwd=cluster,
             env=_child_environment(),
             capture_output=True,
@@ -275,7 +275,7 @@ class PostgresServer:
         options = [part for name, value in settings.items() for part in ("-c", f"{name}={value}")]
         with self._log.open("ab") as log:
             return subprocess.Popen(
-                [str(_BINARIES / "postgres"), "-D", str(self._cluster), *options],
+                [str(BINARIES / "postgres"), "-D", str(self._cluster), *options],
                 cwd=self._cluster,
                 env=_child_environment(),
                 stdin=subprocess.DEVNULL,
@@ -347,7 +347,7 @@ _WITHOUT_FSYNC: Final = {"fsync": "off", "full_page_writes": "off"}
 
 def _is_server(process: psutil.Process) -> bool:
     try:
-        return bool(process.exe() == str(_BINARIES / "postgres"))
+        return bool(process.exe() == str(BINARIES / "postgres"))
     except psutil.Error:
         return False
 

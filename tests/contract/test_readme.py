@@ -1,10 +1,14 @@
-"""The README's tables and examples, compared with the yaml files, the code's errors and mem0's own configuration."""
+"""The tables and examples of README.md, its translations and CONFIG.md: what the yaml files and the code say.
+
+CONFIG.md has every tool, credential, output and error code; README.md has the short of it, in four languages.
+"""
 
 from __future__ import annotations
 
 import ast
 import importlib.util
 import json
+import os
 import re
 from pathlib import Path
 from typing import Any, Final
@@ -21,17 +25,19 @@ from utils.stores import scores
 
 ROOT: Final = Path(__file__).resolve().parents[2]
 README: Final = (ROOT / "README.md").read_text(encoding="utf-8")
+CONFIG: Final = (ROOT / "CONFIG.md").read_text(encoding="utf-8")
 TRANSLATIONS: Final = ("readme/README_zh_Hans.md", "readme/README_ja_JP.md", "readme/README_pt_BR.md")
 PROVIDER: Final = yaml.safe_load((ROOT / "provider/mem0ai.yaml").read_text(encoding="utf-8"))
 TOOLS: Final = {
     Path(path).stem: yaml.safe_load((ROOT / path).read_text(encoding="utf-8")) for path in PROVIDER["tools"]
 }
 NONE: Final = "–"
+MOST_WORDS: Final = 650  # about 500 of prose, and the names in its tables
 
 
 def _table(first_heading: str) -> dict[str, list[str]]:
     """The rows of the Markdown table whose first column is headed so, by the code name in their first cell."""
-    lines = README.splitlines()
+    lines = CONFIG.splitlines()
     start = next(number for number, line in enumerate(lines) if line.startswith(f"| {first_heading} |"))
     rows = {}
     for line in lines[start + 2 :]:
@@ -42,8 +48,15 @@ def _table(first_heading: str) -> dict[str, list[str]]:
     return rows
 
 
+def _section(title: str) -> str:
+    """What stands in CONFIG.md below this heading, up to the next one of any level."""
+    found = re.search(rf"^##+ {re.escape(title)}\n(.*?)(?=^##+ |\Z)", CONFIG, re.MULTILINE | re.DOTALL)
+    assert found, title
+    return found[1]
+
+
 def _shown(parameter: dict[str, Any]) -> str:
-    """A parameter as the README writes it: its name, and in parentheses default and range."""
+    """A parameter as CONFIG.md writes it: its name, and in parentheses default and range."""
     notes = []
     if "default" in parameter:
         notes.append(json.dumps(parameter["default"]))
@@ -52,7 +65,7 @@ def _shown(parameter: dict[str, Any]) -> str:
     return f"`{parameter['name']}`" + (f" ({', '.join(notes)})" if notes else "")
 
 
-def test_readme_tells_every_tool_with_its_parameters() -> None:
+def test_config_tells_every_tool_with_its_parameters() -> None:
     rows = _table("Tool")
     assert list(rows) == list(TOOLS)
     for name, tool in TOOLS.items():
@@ -61,7 +74,7 @@ def test_readme_tells_every_tool_with_its_parameters() -> None:
         assert rows[name] == [", ".join(required), ", ".join(optional)], name
 
 
-def test_readme_tells_every_credential() -> None:
+def test_config_tells_every_credential() -> None:
     rows = _table("Credential")
     expected = {
         name: [entry["type"], "yes" if entry["required"] else "no", _default(entry)]
@@ -75,16 +88,16 @@ def _default(entry: dict[str, Any]) -> str:
     return json.dumps(default) if isinstance(default, bool) else str(default)
 
 
-def test_readme_tells_every_output_variable() -> None:
+def test_config_tells_every_output_variable() -> None:
     sent = {name for tool in TOOLS.values() for name in tool["output_schema"]["properties"]}
-    section = README[README.index("## What comes back") : README.index("## Asynchronous mode")]
+    section = _section("What comes back")
     told = {
         name for line in re.findall(r"^\| (`[^|]+) \|", section, re.MULTILINE) for name in re.findall(r"`(\w+)`", line)
     }
     assert sent <= told
 
 
-def test_readme_tells_every_error_code_with_its_status() -> None:
+def test_config_tells_every_error_code_with_its_status() -> None:
     told = {code: cells[0] for code, cells in _table("Code").items()}
     assert told == _error_codes()
 
@@ -143,10 +156,10 @@ def _accepted_keys(kind: registry.Kind, provider: str) -> frozenset[str]:
 def _example_blocks() -> list[Any]:
     """Every JSON block of the credentials' sections, with the credential it is meant for."""
     sections: dict[registry.Kind, str] = {
-        "vector_store": README[README.index("### Vector stores") : README.index("### Models")],
-        "llm": README[README.index("### Models") : README.index("### Graph stores")],
-        "graph": README[README.index("### Graph stores") : README.index("### Rerankers")],
-        "reranker": README[README.index("### Rerankers") : README.index("## Tools")],
+        "vector_store": _section("Vector stores"),
+        "llm": _section("Models"),
+        "graph": _section("Graph memory"),
+        "reranker": _section("Reranking"),
     }
     blocks = []
     for kind, section in sections.items():
@@ -166,47 +179,67 @@ def test_every_example_block_can_be_pasted_into_its_credential(kind: registry.Ki
             pgvector.read(block["config"], Where("example"))
 
 
-def test_readme_names_the_stores_whose_scores_are_no_similarities() -> None:
-    section = README[README.index("## Scores") : README.index("## State store")]
+def test_config_names_the_stores_whose_scores_are_no_similarities() -> None:
+    section = _section("Scores and order")
     vague = [name for name, scales in scores.SCALES.items() if not all(scale.known for scale in scales.values())]
     assert [name for name in vague if f"`{name}`" not in section] == []
 
 
-def test_every_json_example_is_json() -> None:
-    for path in ("README.md", *TRANSLATIONS):
-        text = (ROOT / path).read_text(encoding="utf-8")
-        for block in re.findall(r"```json\n(.*?)\n```", text, re.DOTALL):
-            json.loads(block)
+def test_readme_tells_every_tool() -> None:
+    told = re.findall(r"^\| `(\w+)` \|", README, re.MULTILINE)
+    assert told == list(TOOLS)
+
+
+def _readmes_blocks() -> list[Any]:
+    """Each JSON block of README.md, with the credential that the line before it names."""
+    kinds = {name: kind for kind, name in registry.FORM_NAMES.items()}
+    blocks = re.findall(r"^`(\w+)`.*\n\n```json\n(.+)\n```", README, re.MULTILINE)
+    return [pytest.param(kinds[name], json.loads(text), id=name) for name, text in blocks]
+
+
+@pytest.mark.parametrize(("kind", "block"), _readmes_blocks())
+def test_every_block_of_the_readme_can_be_pasted_into_its_credential(
+    kind: registry.Kind, block: dict[str, Any]
+) -> None:
+    read_block(kind, json.dumps(block))
+    if block["provider"] == "pgvector":
+        pgvector.read(block["config"], Where("example"))
+
+
+def test_readme_tells_all_five_blocks() -> None:
+    section = README[README.index("## Credentials") : README.index("## Tools")]
+    assert [name for name in registry.FORM_NAMES.values() if f"`{name}`" not in section] == []
+
+
+def test_readme_is_short() -> None:
+    prose = re.sub(r"```.*?```|\]\([^)]*\)", "", README, flags=re.DOTALL)
+    assert len(re.findall(r"\b[a-z]\w+", prose, re.IGNORECASE)) <= MOST_WORDS
 
 
 def test_root_readme_is_english_without_chinese_characters() -> None:
     assert re.findall(r"[\u3040-\u30ff\u3400-\u9fff\uff00-\uffef]", README) == []
 
 
+def _shape(document: str, folder: str) -> dict[str, list[Any]]:
+    """What a translation has in common with its original; links as seen from the project's root."""
+    targets = re.findall(r"\]\(([^)]+)\)", document)
+    paths = [os.path.normpath(os.path.join(folder, one)) if "://" not in one else one for one in targets]
+    return {
+        "levels of headings": [len(marks) for marks in re.findall(r"^(#+) ", document, re.MULTILINE)],
+        "links and pictures": sorted(paths),
+        "code": re.findall(r"```.*?```", document, re.DOTALL),
+        "rows of tables": re.findall(r"^\| (`\w+`|[-|]+) ?\|", document, re.MULTILINE),
+        "numbered steps": re.findall(r"^\d+\. ", document, re.MULTILINE),
+        "names in code": sorted(re.findall(r"(?<!`)`([^`\n]+)`(?!`)", document)),
+    }
+
+
 @pytest.mark.parametrize("path", TRANSLATIONS)
-def test_translated_readme_tells_the_same_tools_and_credentials(path: str) -> None:
-    lines = (ROOT / path).read_text(encoding="utf-8").splitlines()
-    # Nothing in a tool's row needs translating; of a credential's row its name, type and default do not.
-    tools = [line for line in README.splitlines() if line.startswith(tuple(f"| `{name}` | `" for name in TOOLS))]
-    assert len(tools) == len(TOOLS)
-    assert [line for line in tools if line not in lines] == []
-    cells = [[cell.strip() for cell in line.strip("| ").split(" | ")] for line in lines]
-    told = {tuple(row[:2] + row[3:4]) for row in cells}
-    wanted = {
-        (f"`{name}`", entry["type"], _default(entry)) for name, entry in PROVIDER["credentials_for_provider"].items()
-    }
-    assert wanted - told == set()
-
-
-def test_links_to_files_of_the_project_lead_somewhere() -> None:
-    for path in ("README.md", "CONTRIBUTING.md", "PRIVACY.md", *TRANSLATIONS):
-        folder = (ROOT / path).parent
-        for target in re.findall(r"\]\((?!https?://|#)([^)#]+)", (ROOT / path).read_text(encoding="utf-8")):
-            assert (folder / target).resolve().is_file(), (path, target)
-
-
-def test_links_to_sections_lead_somewhere() -> None:
-    sections = {
-        re.sub(r"[^a-z0-9 -]", "", title.lower()).replace(" ", "-") for title in re.findall(r"^#+ (.+)$", README, re.M)
-    }
-    assert set(re.findall(r"\]\(#([^)]+)\)", README)) <= sections
+def test_a_translated_readme_is_built_like_the_english_one(path: str) -> None:
+    languages = {f"readme/{Path(one).name}" for one in TRANSLATIONS}
+    translated = _shape((ROOT / path).read_text(encoding="utf-8"), "readme")
+    original = _shape(README, ".")
+    for shape in (original, translated):  # each links to the other three
+        links = shape["links and pictures"]
+        shape["links and pictures"] = [one for one in links if one not in languages | {"README.md"}]
+    assert translated == original

@@ -11,7 +11,7 @@ from playground.postgres import Database
 from utils.config.state_location import PostgresLocation
 from utils.state.engine import StateStore
 
-MOST = 12  # README, "State store"
+MOST = 12  # CONFIG.md, "State store"
 OPEN = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event = 'advisory'"
 
 
