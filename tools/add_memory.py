@@ -3,6 +3,7 @@
 from typing import Any
 
 from utils import params, results, tool_base
+from utils.aio import congestion
 from utils.errors import InvalidInput
 from utils.memory.recalled import without_recalled
 
@@ -23,6 +24,7 @@ class AddMemory(tool_base.MemoryTool):
     )
     outputs = {"write_id": "", "relations": [], "truncated": False}
     empty = []
+    calls = congestion.writes
 
     async def run(self, memory: Any, given: dict[str, Any]) -> results.Answer:
         """Submit the pair, without recalled memories in it; two blank texts are nothing to remember.

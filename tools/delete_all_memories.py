@@ -3,6 +3,7 @@
 from typing import Any
 
 from utils import params, results, tool_base
+from utils.aio import congestion
 from utils.stores.protocol import Owner
 
 
@@ -18,6 +19,7 @@ class DeleteAllMemories(tool_base.MemoryTool):
     )
     outputs = {"write_id": ""}
     longest_timeout_s = 280.0  # the SDK gives a request 300 s
+    calls = congestion.writes
 
     async def run(self, memory: Any, given: dict[str, Any]) -> results.Answer:
         """Submit the deletion."""

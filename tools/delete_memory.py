@@ -3,6 +3,7 @@
 from typing import Any
 
 from utils import params, results, tool_base
+from utils.aio import congestion
 
 
 class DeleteMemory(tool_base.MemoryTool):
@@ -10,6 +11,7 @@ class DeleteMemory(tool_base.MemoryTool):
 
     parameters = (params.MEMORY_ID, params.OF_USER, params.AGENT_ID, params.RUN_ID, params.timeout(15))
     outputs = {"write_id": ""}
+    calls = congestion.writes
 
     async def run(self, memory: Any, given: dict[str, Any]) -> results.Answer:
         """Submit the deletion."""

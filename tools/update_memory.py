@@ -3,6 +3,7 @@
 from typing import Any
 
 from utils import params, results, tool_base
+from utils.aio import congestion
 
 
 class UpdateMemory(tool_base.MemoryTool):
@@ -18,6 +19,7 @@ class UpdateMemory(tool_base.MemoryTool):
         params.timeout(15),
     )
     outputs = {"write_id": ""}
+    calls = congestion.writes
 
     async def run(self, memory: Any, given: dict[str, Any]) -> results.Answer:
         """Submit the new text."""

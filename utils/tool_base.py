@@ -22,7 +22,9 @@ from dify_plugin import Tool
 from dify_plugin.entities.tool import ToolInvokeMessage
 
 from utils import log, messages, params
+from utils.aio import congestion
 from utils.aio.after_answer import AfterAnswer
+from utils.aio.congestion import Congestion
 from utils.answer_size import fit
 from utils.errors import PluginError
 from utils.results import Answer
@@ -43,6 +45,7 @@ class MemoryTool(Tool):
         outputs: the variables it sends beside ``status``, ``messages`` and ``results``, with their values on failure.
         empty: ``results`` on failure.
         longest_timeout_s: the most a caller may ask for.
+        calls: of its kind that are under way in the process.
         share: of the calls that the process can carry; what can wait better is refused sooner.
         part: whose operation it is: ``memory`` or ``extraction``, as the credentials open them.
     """
@@ -51,6 +54,7 @@ class MemoryTool(Tool):
     outputs: ClassVar[Mapping[str, Any]] = {}
     empty: ClassVar[Any] = None
     longest_timeout_s: ClassVar[float] = MAX_REQUEST_TIMEOUT_S
+    calls: ClassVar[Congestion] = congestion.reads
     share: ClassVar[float] = 1.0
     part: ClassVar[str] = "memory"
 
@@ -95,6 +99,7 @@ class MemoryTool(Tool):
             lambda opened: self.run(getattr(opened, self.part), given),
             timeout_s=None if synchronous else self._timeout_s(given),
             after=after,
+            calls=self.calls,
             share=self.share,
         )
 

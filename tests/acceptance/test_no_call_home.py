@@ -22,6 +22,7 @@ from playground.credentials import Endpoint, block, credential_set, pgvector_blo
 from playground.dify_app import History, StandInDify
 from playground.dify_host import PluginProcess
 from playground.postgres import Database
+from playground.stand_in_model import StandInModel
 from tests.plugin import Plugin
 from utils.extraction.request import range_before
 
@@ -102,6 +103,7 @@ def test_a_tour_of_all_tools_asks_nobody_but_the_configured_hosts(
     endpoint: Endpoint,
     database: Database,
     dify: StandInDify,
+    stand_in_model: StandInModel,
     tmp_path: Path,
 ) -> None:
     address = urlsplit(endpoint.base_url)
@@ -118,6 +120,7 @@ def test_a_tour_of_all_tools_asks_nobody_but_the_configured_hosts(
     called: set[str] = set()
     for name in places:
         credentials = credential_set(endpoint, stores[name], local_reranker_json_secret=reranker, async_mode="false")
+        stand_in_model.control.script('{"0": 0.5}')  # the reranker's answer; without one a search says that it failed
         assert process.validate(credentials).error is None
         tour = Tour(Plugin(process, credentials))
         tour.memories()

@@ -44,7 +44,7 @@ class Place:
 
 
 class Congestion:
-    """The calls under way in this process and their limit.
+    """The calls of one kind under way in this process, and their limit.
 
     Args:
         clock: seconds from any beginning, never back.
@@ -86,14 +86,8 @@ class Congestion:
         with self._lock:
             self._under_way -= 1
 
-    async def calm(self, most_s: float) -> None:
-        """Return when there is no standing queue, or after ``most_s`` seconds; for work that nobody waits for."""
-        for _ in range(round(most_s / INTERVAL_S)):
-            if not self._standing_queue():
-                return
-            await asyncio.sleep(INTERVAL_S)
-
-    def _standing_queue(self) -> bool:
+    def standing_queue(self) -> bool:
+        """Whether calls waited too long in the last interval."""
         with self._lock:
             self._look(self._clock())
             return self._congested
@@ -110,10 +104,21 @@ class Congestion:
             self._limit = min(self._limit * (1 + _INCREASE), _UNLIMITED)
 
 
-process: Final = Congestion()  # there is one: its calls share one thread, whichever credentials they bring
+# Of this process, whose calls share one thread whichever credentials they bring. Apart, as their lanes are: a flood of
+# writes refuses no search.
+reads: Final = Congestion()
+writes: Final = Congestion()
 
 # The place of the call in progress; tasks it starts inherit it.
 current: contextvars.ContextVar[Place | None] = contextvars.ContextVar("place", default=None)
+
+
+async def calm(most_s: float) -> None:
+    """Return when no call waits too long, or after ``most_s`` seconds; for work that nobody waits for."""
+    for _ in range(round(most_s / INTERVAL_S)):
+        if not (reads.standing_queue() or writes.standing_queue()):
+            return
+        await asyncio.sleep(INTERVAL_S)
 
 
 def leave_place() -> None:

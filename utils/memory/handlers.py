@@ -150,7 +150,7 @@ class ChunkHandler(ChangeHandler):
 
     async def __call__(self, write: Write, lease: QueueLease) -> Outcome:
         """See ``Handler``."""
-        await congestion.process.calm(_PATIENCE_S)
+        await congestion.calm(_PATIENCE_S)
         return await super().__call__(write, lease)
 
     def _counted(self, write: Write, plan: Plan) -> Iterable[Step]:

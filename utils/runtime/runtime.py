@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, Final
 from utils import log
 from utils.aio import after_answer, congestion
 from utils.aio.after_answer import AfterAnswer
-from utils.aio.congestion import Place
+from utils.aio.congestion import Congestion, Place
 from utils.aio.deadline import deadline
 from utils.aio.loop import BackgroundLoop
 from utils.errors import PluginError, TimedOut
@@ -49,6 +49,7 @@ _GRACE_S: Final = 0.5  # how much longer than its time-out a call is waited for,
 class _Call:
     """What comes with an operation to the loop."""
 
+    calls: Congestion
     place: Place
     after: AfterAnswer | None
     handed_over_at: float = field(default_factory=time.monotonic)
@@ -96,6 +97,7 @@ class Runtime:
         *,
         timeout_s: float | None,
         after: AfterAnswer | None = None,
+        calls: Congestion = congestion.reads,
         share: float = 1.0,
     ) -> T:
         """Run ``operation`` with what ``credentials`` open and wait for its outcome.
@@ -106,6 +108,7 @@ class Runtime:
             timeout_s: seconds after which the wait ends whatever the operation does; None to wait for its end.
             after: takes what the operation leaves to do after the answer; the caller hands it to
                 :meth:`start_after_answer`.
+            calls: of its kind that are under way in the process.
             share: how soon it is refused when the process has more calls than it can carry; see ``congestion``.
 
         Raises:
@@ -114,9 +117,9 @@ class Runtime:
             PluginError: whatever the operation raised.
         """
         settings = self.settings(credentials)
-        place = congestion.process.enter(share)
+        place = calls.enter(share)
         try:
-            running = self._loop.submit(self._run(settings, operation, timeout_s, _Call(place, after)))
+            running = self._loop.submit(self._run(settings, operation, timeout_s, _Call(calls, place, after)))
             return running.result(None if timeout_s is None else timeout_s + _GRACE_S)
         except (concurrent.futures.TimeoutError, concurrent.futures.CancelledError) as exc:
             running.cancel()
@@ -158,7 +161,7 @@ class Runtime:
         timeout_s: float | None,
         call: _Call,
     ) -> T:
-        congestion.process.delayed(time.monotonic() - call.handed_over_at)
+        call.calls.delayed(time.monotonic() - call.handed_over_at)
         congestion.current.set(call.place)
         after_answer.current.set(call.after)
         used = self._set(settings)

@@ -26,7 +26,6 @@ class AwkwardStore:
         merges: an update keeps keys it is not given, in nested objects too.
         hides_listing: listings are empty while searches are not.
         drops_inserts: an insert does nothing.
-        raises_key_error: get of an unknown id raises.
         answers_nearest: get answers some other row for an unknown id.
         breaks_on_fences: a row whose JSON holds three backticks cannot be read.
         nested_query: search wants a list of vectors.
@@ -41,7 +40,6 @@ class AwkwardStore:
     merges: bool = False
     hides_listing: bool = False
     drops_inserts: bool = False
-    raises_key_error: bool = False
     answers_nearest: bool = False
     breaks_on_fences: bool = False
     nested_query: bool = False
@@ -72,8 +70,6 @@ class AwkwardStore:
             return None
         if vector_id in self.rows:
             return self._row(vector_id)
-        if self.raises_key_error:
-            raise KeyError(vector_id)
         return self._row(next(iter(self.rows))) if self.answers_nearest and self.rows else None
 
     def update(self, vector_id: str, vector: list[float], payload: dict[str, Any]) -> None:

@@ -153,11 +153,6 @@ async def test_fences_in_a_text_do_not_break_reading(provider: str, text: str) -
         assert [found.payload for found in await store.search(QUERY, ALICE, 5)] == [row.payload]
 
 
-async def test_an_unknown_id_that_raises_is_none() -> None:
-    async with opened(over(AwkwardStore(raises_key_error=True), "databricks")) as store:
-        assert await store.get(new_id()) is None
-
-
 async def test_another_row_than_asked_for_is_none() -> None:
     async with opened(over(AwkwardStore(answers_nearest=True), "oracledb")) as store:
         row = memory("alice")

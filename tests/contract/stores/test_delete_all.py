@@ -21,7 +21,7 @@ class Deleting(handlers.DeleteAllHandler):
     """The handler as it is, but for the state store: what it would record is counted here."""
 
     def __init__(self, store: Mem0Store) -> None:
-        super().__init__(store, cast("Any", None), cast("Any", None))
+        super().__init__(store, cast("Any", None), cast("Any", None), None)
         self.recorded: set[str] = set()
 
     async def _delete(self, write: Any, lease: Any, rows: list[Row], at: str) -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -133,12 +131,10 @@ def test_the_limit_stays_between_its_ends_and_calm_brings_it_back(
     assert len(_entered(congestion, 500)) == 500
 
 
-async def test_work_that_nobody_waits_for_waits_for_calm() -> None:
+def test_a_standing_queue_ends_with_a_calm_interval() -> None:
     clock = _Clock()
     congestion = Congestion(clock)
     _interval(clock, congestion, _LONG_S)
-    patient = asyncio.create_task(congestion.calm(60.0))
-    await asyncio.sleep(0)
-    assert not patient.done()
+    assert congestion.standing_queue()
     clock.now_s += 1.5 * INTERVAL_S
-    await patient
+    assert not congestion.standing_queue()

@@ -52,7 +52,6 @@ class StoreAdapter:
         packs: metadata the store cannot keep as they are, see ``payloads``: ``nested`` values, all but texts
             (``typed``), or every key that is not mem0's own (``all``).
         breaks_on_fences: three backticks in a stored text make the row unreadable.
-        missing_is_key_error: ``get`` of an unknown id raises ``KeyError``.
         quiet_inserts: an insert that failed is only logged.
         hides_outages: ``get`` and ``list`` turn an outage into an empty answer; :meth:`is_alive` tells.
         nested_query: a search takes a list of vectors.
@@ -71,7 +70,6 @@ class StoreAdapter:
     merges: ClassVar[bool] = False
     packs: ClassVar[Literal["nothing", "nested", "typed", "all"]] = "nothing"
     breaks_on_fences: ClassVar[bool] = False
-    missing_is_key_error: ClassVar[bool] = False
     quiet_inserts: ClassVar[bool] = False
     hides_outages: ClassVar[bool] = False
     nested_query: ClassVar[bool] = False
@@ -119,12 +117,7 @@ class StoreAdapter:
 
     def get(self, memory_id: str) -> Any:
         """The row with this id, or another one, or None."""
-        try:
-            return self.store.get(memory_id)
-        except KeyError:
-            if self.missing_is_key_error:
-                return None
-            raise
+        return self.store.get(memory_id)
 
     def search(self, vector: list[float], filters: dict[str, Any], top_k: int) -> list[Any]:
         """The nearest ``top_k`` rows to ``vector`` among those that match ``filters``."""
