@@ -52,7 +52,6 @@ _MADE_UP_FOR: Final = {
     "breaks_on_fences": "It cannot read a code fence back: stored so that it can.",
     "quiet_inserts": "It only logs a failed insert: looked for after each.",
     "hides_outages": "It answers an outage with nothing: asked whether it is alive.",
-    "missing_is_key_error": "It raises for an unknown id: not found.",
 }
 
 
