@@ -120,7 +120,7 @@ def test_a_tour_of_all_tools_asks_nobody_but_the_configured_hosts(
     called: set[str] = set()
     for name in places:
         credentials = credential_set(endpoint, stores[name], local_reranker_json_secret=reranker, async_mode="false")
-        stand_in_model.control.script('{"0": 0.5}')  # the reranker's answer; without one a search says that it failed
+        stand_in_model.control.script(*['{"0": 0.5}'] * 2)  # for the reranker, and the model that is asked beside it
         assert process.validate(credentials).error is None
         tour = Tour(Plugin(process, credentials))
         tour.memories()

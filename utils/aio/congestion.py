@@ -24,7 +24,7 @@ from utils.errors import Overloaded
 
 INTERVAL_S: Final = 0.1  # RFC 8289, section 4.2: about the longest round trip, here a search's
 TARGET_S: Final = 0.010  # a call takes some ten turns on the loop: so much on each is a tenth of a second in all
-LEAST_CALLS: Final = 20  # never refused for delay: on a starved machine they are few enough to be answered in time
+LEAST_CALLS: Final = 40  # never refused for delay: as many as a set of the default width lets in (SPEC 4)
 _DECREASE: Final = 0.8
 _INCREASE: Final = 0.1
 _UNLIMITED: Final = 1_000.0
