@@ -16,6 +16,7 @@ from playground.neo4j_server import Graph, Neo4jServer
 from playground.stand_in_model import StandInModel
 from tests.faults.conftest import Site
 from tests.faults.ledger import Ledger, PostgresLedger, SqliteLedger, wait_until
+from tests.faults.test_late_writes import deleting_refused, taken_up
 from tests.faults.test_purge import rows_about
 from tests.graph_ledger import GraphLedger, relations, triples, with_graph
 from tests.plugin import Plugin
@@ -104,6 +105,25 @@ def test_killed_between_a_writes_end_and_its_step(
     graph.wait_for(user_id, ("user", "lives_in", "in Lisbon"))
     wait_until(lambda: not steps(postgres_site.ledger))
     graph.wait_for(user_id, ("user", "lives_in", "in Lisbon"))
+
+
+def test_a_deletion_of_all_that_is_taken_up_late_leaves_the_edges_of_what_came_after_it(
+    postgres_site: Site[PostgresLedger], neo4j_graph: Graph, graph: GraphLedger, user_id: str
+) -> None:
+    plugin = postgres_site.start(**with_graph({}, neo4j_graph))
+    plugin.accept(user_id, "I live in Lisbon.")
+    plugin.drain(user_id)
+    graph.wait_for(user_id, ("user", "lives_in", "in Lisbon"))
+    with deleting_refused(postgres_site.ledger):
+        late = plugin.call("delete_all_memories", user_id=user_id).envelope["write_id"]
+        wait_until(lambda: plugin.call("check_extraction_status", task_id=late).variables["task_status"] == "failed")
+    plugin.accept(user_id, "I like tea.")
+    plugin.drain(user_id)
+    graph.wait_for(user_id, ("user", "lives_in", "in Lisbon"), ("user", "taste", "like tea"))
+    taken_up(plugin, user_id)
+    assert plugin.texts(user_id) == ["I like tea"]
+    wait_until(lambda: not steps(postgres_site.ledger))
+    graph.wait_for(user_id, ("user", "taste", "like tea"))
 
 
 def test_a_purge_leaves_nothing_of_a_person_in_the_steps_either(

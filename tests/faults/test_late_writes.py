@@ -26,10 +26,10 @@ def parked(plugin: Plugin, model: StandInModel, user: str) -> str:
     return write_id
 
 
-def taken_up(plugin: Plugin) -> None:
+def taken_up(plugin: Plugin, user_id: str = "alice") -> None:
     """Have what failed tried again."""
     assert plugin.process.validate(plugin.credentials).error is None
-    plugin.drain("alice")
+    plugin.drain(user_id)
 
 
 def test_an_add_that_is_taken_up_late_leaves_what_was_said_after_it(

@@ -21,7 +21,7 @@ from utils.config.state_location import PostgresLocation
 from utils.errors import CannotList, ServiceUnavailable, TimedOut
 from utils.graph import steps
 from utils.graph.relations import Edge
-from utils.graph.steps import ChangeEdges, DeleteAllEdges
+from utils.graph.steps import ChangeEdges, DeleteAllEdges, GraphStep, RepairEdges
 from utils.memory import remember
 from utils.memory.observed import is_new_since
 from utils.memory.plan import Change, Plan, apply, transaction
@@ -206,9 +206,11 @@ class DeleteAllHandler:
             if not kept:  # those of each memory went with it
                 recalls.delete_all(conn, claim.scope, claim.user_id, request.agent_id)
             erasure.drop_failed_before(conn, claim, write.id, request.agent_id)
-            steps.drop(conn, claim.scope, claim.user_id, request.agent_id)  # also where there is no graph any more
-            if self._graph is not None:
+            step: GraphStep = RepairEdges(write.id, request.at)  # what is newer keeps its edges
+            if not kept:
+                steps.drop(conn, claim.scope, claim.user_id, request.agent_id)  # also where there is no graph any more
                 step = DeleteAllEdges(write.id, request.at, request.agent_id, purge=erases_user)
+            if self._graph is not None:
                 self._graph.accept(conn, claim.user_id, step)
             if erases_user:
                 erasure.forget_user(conn, claim, write.id)

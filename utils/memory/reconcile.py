@@ -75,7 +75,8 @@ def reconcile(
             continue
         change = _change(answer, candidate, request, write_id, now)
         if change is not None:
-            changes.setdefault(change.memory_id, change)
+            relations = () if change.event == "DELETE" else answer.relations
+            changes.setdefault(change.memory_id, replace(change, relations=relations))
         elif candidate is not None:
             newer.append(candidate.row.id)
     confirmed = [confirmation(row, request) for row in again.values() if row.id not in changes]
@@ -87,22 +88,21 @@ def _change(
 ) -> Change | None:
     """What one entry of the answer does; None when its memory holds what was said later."""
     metadata = request.metadata_of(answer)
-    added = replace(addition(new_id(write_id, answer.text), answer.text, request, metadata), relations=answer.relations)
     if candidate is None:
-        return added
+        return addition(new_id(write_id, answer.text), answer.text, request, metadata)
     row = candidate.row
     if answer.event == "UPDATE" and candidate.unrelated:
         # Before the times are compared: what has nothing to do with a memory is no older version of it either.
         _log.warning("a new text has nothing to do with memory %s; it is added beside it", row.id)
-        return added
+        return addition(new_id(write_id, answer.text), answer.text, request, metadata)
     time = time_of_change(row, request.said_at, now)
     if time is None:
         return None
     if answer.event == "DELETE":
         return deletion(row, request.at, time)
     if candidate.cut:
-        return added
-    return replace(replacement(row, answer.text, request, time, metadata), relations=answer.relations)
+        return addition(new_id(write_id, answer.text), answer.text, request, metadata)
+    return replacement(row, answer.text, request, time, metadata)
 
 
 def new_id(write_id: str, text: str) -> str:
