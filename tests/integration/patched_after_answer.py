@@ -31,7 +31,7 @@ class OneLoop:
     def settings(self, _credentials: Any) -> Any:
         return SimpleNamespace(async_mode=True)
 
-    def call(self, _credentials: Any, operation: Any, *, timeout_s: Any, after: AfterAnswer) -> Any:
+    def call(self, _credentials: Any, operation: Any, *, timeout_s: Any, after: AfterAnswer, **_limits: Any) -> Any:
         async def run() -> Any:
             after_answer.current.set(after)
             return await operation(SimpleNamespace(memory=None, extraction=None))
